@@ -1,0 +1,3 @@
+"""Ops-Core: the operational backbone for fleets of AI agents."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The Litestar application: thin routes, permission declared on each."""

@@ -1,0 +1,1 @@
+"""The demo: a code-health report of a source tree."""

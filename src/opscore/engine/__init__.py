@@ -1,0 +1,1 @@
+"""The imperative shell: write path, dispatch, sweeping, and the verbs that people call."""
