@@ -1,0 +1,76 @@
+"""What the decider asks of an expression language. CEL stands behind it (`opscore.expressions`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opscore.core.template import Value
+from opscore.core.types import ErrorInfo, Json, StepStatus
+
+
+class ExpressionFailed(Exception):
+    """An expression could not be evaluated; the message names the expression and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """What expressions see of an earlier step: `steps.NAME.output`, `steps.NAME.status`."""
+
+    status: StepStatus
+    output: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What expressions see of the session: `session.id`, `session.context`, …"""
+
+    id: str
+    workflow: str
+    version: str
+    priority: int
+    labels: Mapping[str, str]
+    context: Json
+
+
+class Scope(Protocol):
+    """The names an expression may use. JSON stays encoded until something needs it decoded."""
+
+    @property
+    def input(self) -> Json: ...
+    @property
+    def item(self) -> Json | None: ...
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def error(self) -> ErrorInfo | None: ...
+    @property
+    def session(self) -> SessionView: ...
+    @property
+    def env(self) -> Mapping[str, str]: ...
+    def step(self, name: str) -> StepView | None:
+        """The step of that name if it is an ancestor, else None."""
+        ...
+    @property
+    def ancestors(self) -> frozenset[str]: ...
+
+
+class Expressions(Protocol):
+    """Evaluates what templates hold. Every method may raise `ExpressionFailed`."""
+
+    def render(self, value: Value, scope: Scope) -> Json:
+        """Encode the tree with its expressions replaced by their values."""
+        ...
+
+    def condition(self, text: str, scope: Scope) -> bool:
+        """Evaluate a boolean expression; any other type is a failure."""
+        ...
+
+    def items(self, value: Value, scope: Scope) -> Sequence[Json]:
+        """Evaluate to a list and encode each element; any other type is a failure."""
+        ...
+
+    def join(self, outputs: Sequence[Json]) -> Json:
+        """One JSON array of already encoded values."""
+        ...

@@ -1,0 +1,130 @@
+"""A parsed template: an immutable, validated graph of steps.
+
+The records here are what the decider reads. `parse` turns a plain tree (what YAML or JSON gave)
+into them, or says every mistake at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from opscore.core.types import SECOND, Json, Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A string that is one `${{ … }}`: its value keeps its type."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolated:
+    """A string with expressions inside: literal parts and expressions in turn."""
+
+    parts: tuple[str | Expression, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """A JSON tree whose strings may be `Expression` or `Interpolated`.
+
+    `dynamic` is False when the tree holds no expression. Hashable by identity, so that a renderer
+    may cache what it made of it.
+    """
+
+    tree: object
+    dynamic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how soon a failed task is tried again. The budget counts failures."""
+
+    max_attempts: int = 3
+    backoff: str = "exponential"  # constant | linear | exponential
+    initial_delay: Micros = 1 * SECOND
+    max_delay: Micros = 60 * SECOND
+    jitter: float = 0.2
+    errors: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds in microseconds; None is unbounded."""
+
+    attempt: Micros | None = None
+    queue: Micros | None = None
+    total: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a task is for: a capability, or one agent by name."""
+
+    capability: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackMember:
+    """One member of a fallback chain: another target, or a constant or computed value."""
+
+    target: Target | None = None
+    value: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node of the graph. Exactly one of `target` (a task) and `value` (computed) is set."""
+
+    name: str
+    target: Target | None
+    value: Value | None
+    needs: tuple[str, ...]
+    ancestors: frozenset[str]
+    condition: str | None
+    with_: Value
+    foreach: Value | None
+    max_parallel: int | None
+    retry: RetryPolicy
+    timeout: Timeouts
+    fallback: tuple[FallbackMember, ...]
+    priority: int | None
+    labels: Mapping[str, str]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """The workflow that starts when a session ends in error."""
+
+    workflow: str
+    version: str | None
+    with_: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An immutable, versioned workflow definition.
+
+    `order` is a topological order of the step names; `dependents` maps a step to those that need
+    it; `source` is the canonical JSON of what the user wrote; `digest` its SHA-256 in hex.
+    """
+
+    name: str
+    version: str
+    description: str
+    input_schema: Json | None
+    steps: Mapping[str, Step]
+    order: tuple[str, ...]
+    dependents: Mapping[str, tuple[str, ...]]
+    output: Value | None
+    on_error: OnError | None
+    priority: int | None
+    timeout: Timeouts
+    labels: Mapping[str, str]
+    source: Json
+    digest: str
+    roots: tuple[str, ...] = field(default=())

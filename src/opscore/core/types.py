@@ -1,0 +1,200 @@
+"""Ids, enums and records that every room shares.
+
+Times are integers: microseconds since the Unix epoch. Durations are microseconds too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = bytes
+"""One encoded JSON document. Opaque to the core: whatever object carries the bytes is passed on."""
+
+Micros: TypeAlias = int
+
+SECOND: Micros = 1_000_000
+DEFAULT_NAMESPACE = "default"
+DEFAULT_PRIORITY = 50
+AGEING_STEP: Micros = 5 * SECOND
+"""One point of priority is worth this much waiting."""
+
+LEASE: Micros = 15 * SECOND
+CANCEL_GRACE: Micros = 10 * SECOND
+MAX_ITEMS_PER_COMMIT = 500
+
+
+class AgentState(StrEnum):
+    """What an agent is doing, as far as Ops-Core knows."""
+
+    UNKNOWN = "unknown"
+    INITIALIZING = "initializing"
+    IDLE = "idle"
+    ACTIVE = "active"
+    ERROR = "error"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+
+
+class SessionStatus(StrEnum):
+    """The words of the wire for a session."""
+
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    """Where a step of a session stands."""
+
+    PENDING = "pending"
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    COMPENSATED = "compensated"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    SCHEDULED = "scheduled"
+    AVAILABLE = "available"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+SESSION_TRANSITIONS: Mapping[SessionStatus, frozenset[SessionStatus]] = {
+    SessionStatus.WAITING: frozenset(
+        {
+            SessionStatus.PROCESSING,
+            SessionStatus.PAUSED,
+            SessionStatus.COMPLETED,
+            SessionStatus.ERROR,
+            SessionStatus.CANCELLED,
+        }
+    ),
+    SessionStatus.PROCESSING: frozenset(
+        {
+            SessionStatus.PAUSED,
+            SessionStatus.COMPLETED,
+            SessionStatus.ERROR,
+            SessionStatus.CANCELLED,
+        }
+    ),
+    SessionStatus.PAUSED: frozenset(
+        {SessionStatus.WAITING, SessionStatus.PROCESSING, SessionStatus.CANCELLED}
+        | {SessionStatus.COMPLETED, SessionStatus.ERROR}
+    ),
+    SessionStatus.COMPLETED: frozenset(),
+    SessionStatus.ERROR: frozenset({SessionStatus.PROCESSING}),
+    SessionStatus.CANCELLED: frozenset(),
+}
+
+STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
+    StepStatus.PENDING: frozenset(
+        {
+            StepStatus.RUNNING,
+            StepStatus.COMPLETED,
+            StepStatus.FAILED,
+            StepStatus.SKIPPED,
+            StepStatus.CANCELLED,
+        }
+    ),
+    StepStatus.WAITING: frozenset(
+        {StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
+    ),
+    StepStatus.RUNNING: frozenset(
+        {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
+    ),
+    StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED}),
+    StepStatus.FAILED: frozenset({StepStatus.RUNNING}),
+    StepStatus.SKIPPED: frozenset(),
+    StepStatus.CANCELLED: frozenset({StepStatus.PENDING}),
+    StepStatus.COMPENSATED: frozenset(),
+}
+
+TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.SCHEDULED: frozenset(
+        {TaskStatus.AVAILABLE, TaskStatus.FAILED, TaskStatus.CANCELLED}
+    ),
+    TaskStatus.AVAILABLE: frozenset(
+        {TaskStatus.RUNNING, TaskStatus.FAILED, TaskStatus.CANCELLED}
+    ),
+    TaskStatus.RUNNING: frozenset(
+        {
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.SCHEDULED,
+            TaskStatus.AVAILABLE,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.FAILED: frozenset({TaskStatus.AVAILABLE}),
+    TaskStatus.CANCELLED: frozenset(),
+}
+
+SESSION_ENDED = frozenset(
+    {SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED}
+)
+STEP_ENDED = frozenset(
+    {
+        StepStatus.COMPLETED,
+        StepStatus.FAILED,
+        StepStatus.SKIPPED,
+        StepStatus.CANCELLED,
+        StepStatus.COMPENSATED,
+    }
+)
+TASK_ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why something failed: the class that policies match, and words for people."""
+
+    error_class: str
+    message: str
+    retry_after: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked for a change: a kind (`operator`, `agent`, `system`, `session`) and a name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+SYSTEM = Actor("system", "opscore")
+
+
+def task_id_of(session_id: str, number: int) -> str:
+    """The id of a session's n-th task: pure, time-ordered, and it names its session."""
+    return f"tsk_{session_id[4:]}-{number}"
+
+
+def session_id_of(task_id: str) -> str | None:
+    """The session of a task, or None when the text cannot be a task's id."""
+    body, dash, number = task_id[4:].rpartition("-")
+    if not dash or not body or not number.isdigit() or not task_id.startswith("tsk_"):
+        return None
+    return f"ses_{body}"
+
+
+def ready_order(enqueued: Micros, priority: int) -> int:
+    """The one stored number by which tasks are claimed: smallest first, so nothing starves."""
+    return enqueued + (100 - priority) * AGEING_STEP
