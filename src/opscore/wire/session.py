@@ -1,0 +1,204 @@
+"""Sessions and templates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from opscore.wire.base import EMPTY_OBJECT, Id, Input, Labels, Name, Output, Page, Priority, Text
+from opscore.wire.task import TaskError
+
+SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
+
+
+class Callback(Input):
+    """Where the completion is to be announced."""
+
+    url: Text
+
+
+class StartSession(Input):
+    """`POST /session`."""
+
+    workflow: Name
+    version: str | None = None
+    input: msgspec.Raw = EMPTY_OBJECT
+    context: msgspec.Raw = EMPTY_OBJECT
+    priority: Priority | None = None
+    labels: Labels = {}
+
+
+class StartSessions(Input):
+    """`POST /session/batch`: up to 500 at once, each accepted or refused by itself."""
+
+    sessions: Annotated[list[StartSession], msgspec.Meta(min_length=1, max_length=500)]
+
+
+class SessionAccepted(Output):
+    """Answer of `POST /session`."""
+
+    session_id: str
+    status: SessionWord = "waiting"
+
+
+class SessionsAccepted(Output):
+    """Answer of `POST /session/batch`: an id each, in order."""
+
+    session_ids: list[str]
+
+
+class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
+    """`POST /agent/{agentId}/workflow`, exactly as AgentKit sends it; extras are tolerated."""
+
+    workflow_definition_id: Id | None = None
+    workflow_definition: dict[str, Any] | None = None
+    initial_payload: msgspec.Raw | None = None
+    context: msgspec.Raw | None = None
+
+
+class TriggerAccepted(Output, omit_defaults=True):
+    """Answer of a trigger; the last three only under `Prefer: wait`."""
+
+    session_id: str
+    workflow_id: str
+    message: str
+    status: str | None = None
+    output: msgspec.Raw | None = None
+    error: TaskError | None = None
+
+
+class StepView(Output):
+    """A step of a session: counts for all, task ids for the first hundred."""
+
+    status: str
+    tasks: list[str]
+    total: int
+    completed: int
+    failed: int
+    running: int
+    started_at: str | None = None
+    finished_at: str | None = None
+    error: TaskError | None = None
+
+
+class SessionView(Output):
+    """A session as `GET /session/{id}` shows it."""
+
+    session_id: str
+    workflow: str
+    version: str
+    status: SessionWord
+    waiting_for: str | None
+    cancelling: bool
+    input: msgspec.Raw
+    context: msgspec.Raw
+    output: msgspec.Raw | None
+    error: TaskError | None
+    steps: dict[str, StepView]
+    priority: int
+    labels: dict[str, str]
+    agent_id: str | None
+    created_at: str
+    updated_at: str
+    finished_at: str | None
+    trace_id: str
+
+
+class SessionSummary(Output):
+    """A session in a list."""
+
+    session_id: str
+    workflow: str
+    version: str
+    status: SessionWord
+    waiting_for: str | None
+    priority: int
+    labels: dict[str, str]
+    agent_id: str | None
+    created_at: str
+    updated_at: str
+    finished_at: str | None
+    trace_id: str
+
+
+class SessionPage(Page, kw_only=True):
+    """`GET /session`, newest first."""
+
+    sessions: list[SessionSummary]
+
+
+class PatchSession(Input):
+    """`PATCH /session/{id}`: only the fields given change."""
+
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
+    labels: Labels | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Reason(Input):
+    """Body of cancel, pause, resume, retry: why, for the journal."""
+
+    reason: Text = ""
+
+
+class EventView(Output):
+    """One fact of a journal."""
+
+    event_id: str
+    position: int
+    session_id: str | None
+    agent_id: str | None
+    seq: int
+    at: str
+    type: str
+    version: int
+    data: msgspec.Raw
+
+
+class History(Page, kw_only=True):
+    """`GET /session/{id}/history`, oldest first."""
+
+    events: list[EventView]
+
+
+class WorkflowView(Output):
+    """A stored template version."""
+
+    name: str
+    version: str
+    description: str
+    digest: str
+    created_at: str
+    definition: msgspec.Raw
+
+
+class WorkflowSummary(Output):
+    """A template in a list: its latest created version."""
+
+    name: str
+    version: str
+    description: str
+    created_at: str
+
+
+class WorkflowPage(Page, kw_only=True):
+    """`GET /workflow`."""
+
+    workflows: list[WorkflowSummary]
+
+
+class WorkflowCreated(Output):
+    """Answer of `POST /workflow`; `created` is false when the same content was there."""
+
+    name: str
+    version: str
+    digest: str
+    created: bool
+
+
+class WorkflowChecked(Output):
+    """Answer of `POST /workflow/validate`."""
+
+    valid: bool
+    errors: list[dict[str, Any]] = []
