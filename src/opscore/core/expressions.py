@@ -13,6 +13,14 @@ from opscore.core.types import ErrorInfo, Json, StepStatus
 class ExpressionFailed(Exception):
     """An expression could not be evaluated; the message names the expression and the reason."""
 
+    error_class = "expression_failed"
+
+
+class ExpressionLimit(ExpressionFailed):
+    """An expression would cost more than is allowed."""
+
+    error_class = "expression_limit"
+
 
 @dataclass(frozen=True, slots=True)
 class StepView:
@@ -52,6 +60,7 @@ class Scope(Protocol):
     def step(self, name: str) -> StepView | None:
         """The step of that name if it is an ancestor, else None."""
         ...
+
     @property
     def ancestors(self) -> frozenset[str]: ...
 

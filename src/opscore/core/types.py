@@ -111,15 +111,20 @@ STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
         }
     ),
     StepStatus.WAITING: frozenset(
-        {StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
+        {
+            StepStatus.RUNNING,
+            StepStatus.COMPLETED,
+            StepStatus.FAILED,
+            StepStatus.CANCELLED,
+        }
     ),
     StepStatus.RUNNING: frozenset(
         {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
     ),
     StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED}),
-    StepStatus.FAILED: frozenset({StepStatus.RUNNING}),
+    StepStatus.FAILED: frozenset({StepStatus.PENDING, StepStatus.RUNNING}),
     StepStatus.SKIPPED: frozenset(),
-    StepStatus.CANCELLED: frozenset({StepStatus.PENDING}),
+    StepStatus.CANCELLED: frozenset({StepStatus.PENDING, StepStatus.RUNNING}),
     StepStatus.COMPENSATED: frozenset(),
 }
 
@@ -156,6 +161,7 @@ STEP_ENDED = frozenset(
         StepStatus.COMPENSATED,
     }
 )
+TASK_QUEUED = frozenset({TaskStatus.SCHEDULED, TaskStatus.AVAILABLE})
 TASK_ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 

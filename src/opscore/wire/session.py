@@ -6,10 +6,22 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from opscore.wire.base import EMPTY_OBJECT, Id, Input, Labels, Name, Output, Page, Priority, Text
+from opscore.wire.base import (
+    EMPTY_OBJECT,
+    Id,
+    Input,
+    Labels,
+    Name,
+    Output,
+    Page,
+    Priority,
+    Text,
+)
 from opscore.wire.task import TaskError
 
-SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
+SessionWord = Literal[
+    "waiting", "processing", "paused", "completed", "error", "cancelled"
+]
 
 
 class Callback(Input):

@@ -1,0 +1,192 @@
+"""The rules of attempts: claiming, settling, coming due, giving up, falling back."""
+
+from __future__ import annotations
+
+from opscore.core import commands as cmd
+from opscore.core import events as ev
+from opscore.core.expressions import ExpressionFailed
+from opscore.core.progress import (
+    Draft,
+    Refused,
+    conclude,
+    create_task,
+    fail_step,
+    materialise_step,
+    step_ended,
+)
+from opscore.core.retry import TIMEOUT
+from opscore.core.state import TaskState
+from opscore.core.task import (
+    Completed,
+    Exhausted,
+    Released,
+    Retry,
+    is_current,
+    settle,
+    was_settled,
+)
+from opscore.core.types import TASK_ENDED, ErrorInfo, Json, TaskStatus, ready_order
+
+
+def claim(draft: Draft, c: cmd.Claim) -> Refused | None:
+    """An instance takes an available task."""
+    state = draft.state
+    task = state.tasks.get(c.task_id)
+    if task is None or task.status is not TaskStatus.AVAILABLE:
+        return Refused("conflict", f"task {c.task_id} is not available")
+    if state.paused_at is not None or state.stopping is not None:
+        return Refused("conflict", f"session {state.session_id} starts nothing new")
+    bound = draft.template.steps[task.step].timeout.attempt
+    draft.emit(
+        ev.TaskClaimed(
+            c.task_id,
+            task.attempt + 1,
+            c.agent_id,
+            c.instance_id,
+            None if bound is None else draft.now + bound,
+        )
+    )
+    return None
+
+
+def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
+    """An attempt's end, fenced by its number."""
+    state = draft.state
+    task = state.tasks.get(c.task_id)
+    if task is None:
+        return Refused("unknown_task", f"there is no task {c.task_id}")
+    if not is_current(task, c.attempt):
+        if was_settled(task, c.attempt) and isinstance(c.outcome, Completed):
+            return None
+        return Refused("stale_attempt", _why_stale(task, c.attempt))
+    if state.stopping is not None:
+        _settle_stopping(draft, task, c)
+        return None
+    policy = draft.template.steps[task.step].retry
+    match settle(task, policy, c.outcome, draft.now, c.chance):
+        case Completed(output, usage):
+            _complete_task(draft, task, output, usage)
+        case Released(reason):
+            order = ready_order(task.created_at, task.priority)
+            draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, order))
+        case Retry(error, due):
+            draft.emit(
+                ev.TaskRetried(
+                    task.task_id, task.attempt, error.error_class, error.message, due
+                )
+            )
+        case Exhausted(error):
+            give_up(draft, task, error)
+    return None
+
+
+def _why_stale(task: TaskState, attempt: int) -> str:
+    if task.status in TASK_ENDED:
+        return f"task {task.task_id} is {task.status} (attempt {task.attempt})"
+    return f"attempt {attempt} of task {task.task_id} is not the current one ({task.attempt})"
+
+
+def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
+    """A session that winds down records what still comes in, and starts nothing from it."""
+    match c.outcome:
+        case Completed(output, usage):
+            ends = _ends_step(draft, task)
+            draft.emit(
+                ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage)
+            )
+        case Released(reason):
+            draft.emit(ev.TaskCancelled(task.task_id, reason))
+        case _:
+            error = c.outcome.error
+            draft.emit(
+                ev.TaskFailed(
+                    task.task_id, task.attempt, error.error_class, error.message
+                )
+            )
+    conclude(draft)
+
+
+def _ends_step(draft: Draft, task: TaskState) -> bool:
+    step = draft.state.step(task.step)
+    return step.items is None or step.done + 1 == len(step.items)
+
+
+def _complete_task(
+    draft: Draft, task: TaskState, output: Json, usage: Json | None
+) -> None:
+    ends = _ends_step(draft, task)
+    draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
+    _item_ended(draft, task, ends)
+
+
+def _item_ended(draft: Draft, task: TaskState, ends_step: bool) -> None:
+    if ends_step:
+        step_ended(draft, task.step)
+    elif draft.state.paused_at is None and draft.template.steps[task.step].max_parallel:
+        materialise_step(draft, task.step)
+
+
+def give_up(draft: Draft, task: TaskState, error: ErrorInfo) -> None:
+    """No further attempt of this task: its fallback follows, or its step fails."""
+    attempt = task.attempt if task.status is TaskStatus.RUNNING else 0
+    draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message))
+    step = draft.template.steps[task.step]
+    member = task.member + 1
+    if member > len(step.fallback):
+        fail_step(draft, step.name, error)
+        return
+    try:
+        _fall_back(draft, task, member, error)
+    except ExpressionFailed as failure:
+        fail_step(draft, step.name, ErrorInfo(failure.error_class, str(failure)))
+
+
+def _fall_back(draft: Draft, task: TaskState, member: int, error: ErrorInfo) -> None:
+    step = draft.template.steps[task.step]
+    items = draft.state.step(task.step).items
+    item = items[task.index] if items is not None and task.index is not None else None
+    value = step.fallback[member - 1].value
+    if value is None:
+        create_task(draft, step, item, task.index, member)
+        return
+    scope = draft.scope(step, item, task.index)
+    scope.error = error
+    output = draft.expressions.render(value, scope)
+    ends = _ends_step(draft, task)
+    draft.emit(ev.FallbackValued(task.task_id, member, output, ends))
+    _item_ended(draft, task, ends)
+
+
+def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
+    """A scheduled task's time has come."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is None or task.status is not TaskStatus.SCHEDULED:
+        return Refused("conflict", f"task {c.task_id} is not scheduled")
+    if task.due is not None and task.due > draft.now:
+        return Refused("conflict", f"task {c.task_id} is not due yet")
+    make_available(draft, task)
+    return None
+
+
+def make_available(draft: Draft, task: TaskState) -> None:
+    """Let the task be claimed from now on."""
+    queue = draft.template.steps[task.step].timeout.queue
+    order = ready_order(task.due or draft.now, task.priority)
+    deadline = None if queue is None else draft.now + queue
+    draft.emit(ev.TaskAvailable(task.task_id, order, deadline))
+
+
+def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:
+    """Nobody took the task in time."""
+    state = draft.state
+    task = state.tasks.get(c.task_id)
+    if (
+        task is None
+        or task.status is not TaskStatus.AVAILABLE
+        or state.paused_at is not None
+    ):
+        return Refused("conflict", f"task {c.task_id} is not waiting")
+    if task.queue_deadline is None or task.queue_deadline > draft.now:
+        return Refused("conflict", f"task {c.task_id} may still wait")
+    give_up(draft, task, ErrorInfo(TIMEOUT, f"nobody took the task in time: {c.why}"))
+    return None

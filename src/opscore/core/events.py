@@ -1,0 +1,320 @@
+"""The facts of a session's journal. A session's state is the fold of these.
+
+Each class is one event type. `TYPE` is its stable name on disk, `VERSION` rises when its shape
+changes; old versions are lifted on read (`engine/journal.py`). What an expression gave is recorded
+here, so replay never evaluates anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from opscore.core.types import Json, Micros
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The session exists. `agent_id` binds it to an agent that has `agent_capabilities`."""
+
+    TYPE: ClassVar[str] = "session.started"
+    VERSION: ClassVar[int] = 1
+    namespace: str
+    workflow: str
+    template_version: str
+    input: Json
+    context: Json
+    priority: int
+    labels: Mapping[str, str]
+    trace_id: str
+    actor: str
+    agent_id: str | None = None
+    agent_name: str | None = None
+    agent_capabilities: tuple[str, ...] = ()
+    deadline: Micros | None = None
+    due: Micros | None = None
+    on_error_version: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepExpanded:
+    """A `foreach` gave these items."""
+
+    TYPE: ClassVar[str] = "step.expanded"
+    VERSION: ClassVar[int] = 1
+    step: str
+    items: tuple[Json, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """The step's condition was false."""
+
+    TYPE: ClassVar[str] = "step.skipped"
+    VERSION: ClassVar[int] = 1
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompleted:
+    """A computed step has its value; a `foreach` (output None) has all its items' outputs."""
+
+    TYPE: ClassVar[str] = "step.completed"
+    VERSION: ClassVar[int] = 1
+    step: str
+    output: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """The step cannot complete any more."""
+
+    TYPE: ClassVar[str] = "step.failed"
+    VERSION: ClassVar[int] = 1
+    step: str
+    error_class: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreated:
+    """A unit of work for one agent. `due` set: it waits; else it is available at `order`."""
+
+    TYPE: ClassVar[str] = "task.created"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    step: str
+    index: int | None
+    member: int
+    capability: str | None
+    agent: str | None
+    input: Json
+    priority: int
+    order: int
+    due: Micros | None = None
+    queue_deadline: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAvailable:
+    """A scheduled task may be claimed from now on."""
+
+    TYPE: ClassVar[str] = "task.available"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    order: int
+    queue_deadline: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClaimed:
+    """An attempt began."""
+
+    TYPE: ClassVar[str] = "task.claimed"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempt: int
+    agent_id: str
+    instance_id: str
+    deadline: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted:
+    """An attempt completed its task; `ends_step` when the step has no other task to wait for."""
+
+    TYPE: ClassVar[str] = "task.completed"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempt: int
+    output: Json
+    ends_step: bool
+    usage: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetried:
+    """An attempt failed and the task will be tried again at `due`."""
+
+    TYPE: ClassVar[str] = "task.retried"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempt: int
+    error_class: str
+    message: str
+    due: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReleased:
+    """An attempt was given back unharmed; the task is available again and nothing is counted."""
+
+    TYPE: ClassVar[str] = "task.released"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempt: int
+    reason: str
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """The task is given up. `attempt` 0: it never ran (queue timeout)."""
+
+    TYPE: ClassVar[str] = "task.failed"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempt: int
+    error_class: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackValued:
+    """A fallback value stands in for the failed task's output."""
+
+    TYPE: ClassVar[str] = "fallback.valued"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    member: int
+    output: Json
+    ends_step: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCancelled:
+    """The task will not run, or its running attempt is fenced."""
+
+    TYPE: ClassVar[str] = "task.cancelled"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReprioritised:
+    """The task's priority changed; `order` is its new place in the queue."""
+
+    TYPE: ClassVar[str] = "task.reprioritised"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    priority: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStopping:
+    """Nothing new starts; running attempts are told, and fenced at `grace_until`."""
+
+    TYPE: ClassVar[str] = "session.stopping"
+    VERSION: ClassVar[int] = 1
+    cancelled: bool
+    error_class: str
+    message: str
+    grace_until: Micros
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCompleted:
+    """Every step ended well."""
+
+    TYPE: ClassVar[str] = "session.completed"
+    VERSION: ClassVar[int] = 1
+    output: Json
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
+    """A step failed beyond its fallbacks, or the session's own bound was reached.
+
+    `on_error_input` is the rendered input of the template's `onError` workflow, if it has one.
+    """
+
+    TYPE: ClassVar[str] = "session.failed"
+    VERSION: ClassVar[int] = 1
+    error_class: str
+    message: str
+    on_error_input: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCancelled:
+    """Somebody cancelled it, and nothing of it runs any more."""
+
+    TYPE: ClassVar[str] = "session.cancelled"
+    VERSION: ClassVar[int] = 1
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPaused:
+    """Nothing new starts until it is resumed; deadlines stand still."""
+
+    TYPE: ClassVar[str] = "session.paused"
+    VERSION: ClassVar[int] = 1
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """It goes on; the time in pause is added to its deadlines."""
+
+    TYPE: ClassVar[str] = "session.resumed"
+    VERSION: ClassVar[int] = 1
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRetried:
+    """The failed steps run again; completed outputs are kept."""
+
+    TYPE: ClassVar[str] = "session.retried"
+    VERSION: ClassVar[int] = 1
+    steps: tuple[str, ...]
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUpdated:
+    """Priority, labels or metadata changed; None is unchanged."""
+
+    TYPE: ClassVar[str] = "session.updated"
+    VERSION: ClassVar[int] = 1
+    priority: int | None
+    labels: Mapping[str, str] | None
+    metadata: Json | None
+    actor: str
+
+
+SessionEvent = (
+    SessionStarted
+    | StepExpanded
+    | StepSkipped
+    | StepCompleted
+    | StepFailed
+    | TaskCreated
+    | TaskAvailable
+    | TaskClaimed
+    | TaskCompleted
+    | TaskRetried
+    | TaskReleased
+    | TaskFailed
+    | FallbackValued
+    | TaskCancelled
+    | TaskReprioritised
+    | SessionStopping
+    | SessionCompleted
+    | SessionFailed
+    | SessionCancelled
+    | SessionPaused
+    | SessionResumed
+    | SessionRetried
+    | SessionUpdated
+)

@@ -1,0 +1,333 @@
+"""`evolve` folds one event into a session's state.
+
+It decides nothing and evaluates nothing, so a journal replays identically for ever. It changes the
+state in place: copying a large state per event would make fan-out quadratic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opscore.core import events as ev
+from opscore.core.state import SessionState, StepState, Stopping, TaskState
+from opscore.core.types import (
+    AGEING_STEP,
+    TASK_QUEUED,
+    ErrorInfo,
+    Json,
+    Micros,
+    SessionStatus,
+    StepStatus,
+    TaskStatus,
+)
+
+
+def evolve(state: SessionState, event: ev.SessionEvent, at: Micros) -> None:
+    """Fold `event`, which happened `at`, into `state`."""
+    state.seq += 1
+    state.updated_at = at
+    _FOLDS[type(event)](state, event, at)
+
+
+def _session_started(state: SessionState, e: ev.SessionStarted, at: Micros) -> None:
+    state.namespace = e.namespace
+    state.workflow = e.workflow
+    state.version = e.template_version
+    state.input = e.input
+    state.context = e.context
+    state.priority = e.priority
+    state.labels = e.labels
+    state.trace_id = e.trace_id
+    state.agent_id = e.agent_id
+    state.agent_name = e.agent_name
+    state.agent_capabilities = e.agent_capabilities
+    state.on_error_version = e.on_error_version
+    state.deadline = e.deadline
+    state.due = e.due
+    state.created_at = at
+
+
+def _step_expanded(state: SessionState, e: ev.StepExpanded, at: Micros) -> None:
+    step = state.step(e.step)
+    step.status = StepStatus.RUNNING
+    step.started_at = at
+    step.items = e.items
+    step.outputs = [None] * len(e.items)
+
+
+def _end_step(step: StepState, status: StepStatus, at: Micros) -> None:
+    step.status = status
+    step.finished_at = at
+
+
+def _step_skipped(state: SessionState, e: ev.StepSkipped, at: Micros) -> None:
+    _end_step(state.step(e.step), StepStatus.SKIPPED, at)
+
+
+def _step_completed(state: SessionState, e: ev.StepCompleted, at: Micros) -> None:
+    step = state.step(e.step)
+    step.output = e.output
+    _end_step(step, StepStatus.COMPLETED, at)
+
+
+def _step_failed(state: SessionState, e: ev.StepFailed, at: Micros) -> None:
+    step = state.step(e.step)
+    step.error = ErrorInfo(e.error_class, e.message)
+    _end_step(step, StepStatus.FAILED, at)
+
+
+def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
+    step = state.step(e.step)
+    if step.status is StepStatus.PENDING:
+        step.status = StepStatus.RUNNING
+        step.started_at = at
+    if e.index is not None and e.index >= step.next_index:
+        step.next_index = e.index + 1
+    step.active += 1
+    step.task_ids.append(e.task_id)
+    state.queued += 1
+    state.tasks[e.task_id] = TaskState(
+        e.task_id,
+        e.step,
+        e.index,
+        e.member,
+        e.capability,
+        e.agent,
+        e.input,
+        e.priority,
+        e.order,
+        TaskStatus.AVAILABLE if e.due is None else TaskStatus.SCHEDULED,
+        at,
+        at,
+        e.due,
+        e.queue_deadline,
+    )
+
+
+def _task_available(state: SessionState, e: ev.TaskAvailable, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    task.status = TaskStatus.AVAILABLE
+    task.updated_at = at
+    task.order = e.order
+    task.due = None
+    task.queue_deadline = e.queue_deadline
+
+
+def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    task.status = TaskStatus.RUNNING
+    task.updated_at = at
+    task.attempt = e.attempt
+    task.agent_id = e.agent_id
+    task.instance_id = e.instance_id
+    task.deadline = e.deadline
+    state.started = True
+    state.queued -= 1
+    state.running += 1
+    if state.status is SessionStatus.WAITING:
+        state.status = SessionStatus.PROCESSING
+
+
+def _leave_attempt(state: SessionState, task: TaskState) -> None:
+    if task.status is TaskStatus.RUNNING:
+        state.running -= 1
+    else:
+        state.queued -= 1
+
+
+def _end_task(
+    state: SessionState, task: TaskState, status: TaskStatus, at: Micros
+) -> StepState:
+    _leave_attempt(state, task)
+    task.status = status
+    task.updated_at = task.finished_at = at
+    task.input = None
+    task.due = None
+    step = state.step(task.step)
+    step.active -= 1
+    return step
+
+
+def _item_done(
+    step: StepState, index: int | None, output: Json, ends: bool, at: Micros
+) -> None:
+    step.done += 1
+    if index is None:
+        step.output = output
+    else:
+        step.outputs[index] = output
+    if ends:
+        _end_step(step, StepStatus.COMPLETED, at)
+
+
+def _task_completed(state: SessionState, e: ev.TaskCompleted, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    step = _end_task(state, task, TaskStatus.COMPLETED, at)
+    task.output = e.output
+    task.error = None
+    _item_done(step, task.index, e.output, e.ends_step, at)
+
+
+def _task_retried(state: SessionState, e: ev.TaskRetried, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    _leave_attempt(state, task)
+    state.queued += 1
+    task.status = TaskStatus.SCHEDULED
+    task.updated_at = at
+    task.failures += 1
+    task.due = e.due
+    task.error = ErrorInfo(e.error_class, e.message)
+
+
+def _task_released(state: SessionState, e: ev.TaskReleased, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    _leave_attempt(state, task)
+    state.queued += 1
+    task.status = TaskStatus.AVAILABLE
+    task.updated_at = at
+    task.order = e.order
+
+
+def _task_failed(state: SessionState, e: ev.TaskFailed, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    kept = task.input
+    _end_task(state, task, TaskStatus.FAILED, at)
+    task.input = kept
+    task.error = ErrorInfo(e.error_class, e.message)
+    if e.attempt:
+        task.failures += 1
+
+
+def _fallback_valued(state: SessionState, e: ev.FallbackValued, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    _item_done(state.step(task.step), task.index, e.output, e.ends_step, at)
+
+
+def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    _end_task(state, task, TaskStatus.CANCELLED, at)
+    task.error = ErrorInfo("cancelled", e.reason)
+
+
+def _task_reprioritised(
+    state: SessionState, e: ev.TaskReprioritised, at: Micros
+) -> None:
+    task = state.tasks[e.task_id]
+    task.priority = e.priority
+    task.order = e.order
+    task.updated_at = at
+
+
+def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) -> None:
+    error = ErrorInfo(e.error_class, e.message)
+    state.stopping = Stopping(e.cancelled, error, e.grace_until)
+    state.paused_at = None
+    if state.status is SessionStatus.PAUSED:
+        state.status = (
+            SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
+        )
+
+
+def _finish(state: SessionState, status: SessionStatus, at: Micros) -> None:
+    state.status = status
+    state.finished_at = at
+    state.stopping = None
+    state.paused_at = None
+
+
+def _session_completed(state: SessionState, e: ev.SessionCompleted, at: Micros) -> None:
+    state.output = e.output
+    _finish(state, SessionStatus.COMPLETED, at)
+
+
+def _end_open_steps(state: SessionState, at: Micros) -> None:
+    for step in state.steps.values():
+        if step.status in (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING):
+            _end_step(step, StepStatus.CANCELLED, at)
+
+
+def _session_failed(state: SessionState, e: ev.SessionFailed, at: Micros) -> None:
+    state.error = ErrorInfo(e.error_class, e.message)
+    _end_open_steps(state, at)
+    _finish(state, SessionStatus.ERROR, at)
+
+
+def _session_cancelled(state: SessionState, e: ev.SessionCancelled, at: Micros) -> None:
+    state.error = ErrorInfo("cancelled", e.message)
+    _end_open_steps(state, at)
+    _finish(state, SessionStatus.CANCELLED, at)
+
+
+def _session_paused(state: SessionState, e: ev.SessionPaused, at: Micros) -> None:
+    state.status = SessionStatus.PAUSED
+    state.paused_at = at
+
+
+def _session_resumed(state: SessionState, e: ev.SessionResumed, at: Micros) -> None:
+    assert state.paused_at is not None
+    stood = at - state.paused_at
+    state.paused_at = None
+    state.status = SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
+    if state.deadline is not None:
+        state.deadline += stood
+    for task in state.tasks.values():
+        if task.queue_deadline is not None and task.status is TaskStatus.AVAILABLE:
+            task.queue_deadline += stood
+
+
+def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> None:
+    state.status = SessionStatus.PROCESSING
+    state.finished_at = None
+    state.error = None
+    state.deadline = None
+    for name in e.steps:
+        step = state.step(name)
+        step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING
+        step.next_index = 0
+        step.finished_at = None
+        step.error = None
+
+
+def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
+    for task in state.tasks.values():
+        if task.priority == state.priority and task.status in TASK_QUEUED:
+            task.order += shift
+            task.priority = priority
+    state.priority = priority
+
+
+def _session_updated(state: SessionState, e: ev.SessionUpdated, at: Micros) -> None:
+    if e.priority is not None:
+        _reorder(state, (state.priority - e.priority) * AGEING_STEP, e.priority)
+    if e.labels is not None:
+        state.labels = e.labels
+    if e.metadata is not None:
+        state.metadata = e.metadata
+
+
+_FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
+    ev.SessionStarted: _session_started,
+    ev.StepExpanded: _step_expanded,
+    ev.StepSkipped: _step_skipped,
+    ev.StepCompleted: _step_completed,
+    ev.StepFailed: _step_failed,
+    ev.TaskCreated: _task_created,
+    ev.TaskAvailable: _task_available,
+    ev.TaskClaimed: _task_claimed,
+    ev.TaskCompleted: _task_completed,
+    ev.TaskRetried: _task_retried,
+    ev.TaskReleased: _task_released,
+    ev.TaskFailed: _task_failed,
+    ev.FallbackValued: _fallback_valued,
+    ev.TaskCancelled: _task_cancelled,
+    ev.TaskReprioritised: _task_reprioritised,
+    ev.SessionStopping: _session_stopping,
+    ev.SessionCompleted: _session_completed,
+    ev.SessionFailed: _session_failed,
+    ev.SessionCancelled: _session_cancelled,
+    ev.SessionPaused: _session_paused,
+    ev.SessionResumed: _session_resumed,
+    ev.SessionRetried: _session_retried,
+    ev.SessionUpdated: _session_updated,
+}

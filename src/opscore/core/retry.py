@@ -1,0 +1,65 @@
+"""Error classes, backoff, and what a failed attempt leads to.
+
+Backoff: exponential growth with a cap and proportional jitter, as in Marc Brooker, "Exponential
+Backoff And Jitter" (AWS Architecture Blog, 2015). The random number is passed in.
+"""
+
+from __future__ import annotations
+
+from opscore.core.template import RetryPolicy
+from opscore.core.types import ErrorInfo, Micros
+
+AGENT_LOST = "agent_lost"
+TIMEOUT = "timeout"
+CANCELLED = "cancelled"
+FATAL = "fatal"
+RATE_LIMITED = "rate_limited"
+
+NEVER_RETRIED = frozenset(
+    {
+        FATAL,
+        CANCELLED,
+        "rejected",
+        "expression_limit",
+        "expression_failed",
+        "invalid_input",
+    }
+)
+
+
+def is_retried(policy: RetryPolicy, error: ErrorInfo, failures: int) -> bool:
+    """Whether a task that has now failed `failures` times is tried again.
+
+    A class that the policy names is retried even when it is not retried by default.
+    """
+    if failures >= policy.max_attempts:
+        return False
+    if policy.errors is not None:
+        return error.error_class in policy.errors
+    return error.error_class not in NEVER_RETRIED
+
+
+def backoff(policy: RetryPolicy, failures: int, chance: float) -> Micros:
+    """The delay before the next attempt, in microseconds.
+
+    `failures` counts from 1; `chance` is uniform in [0, 1). Jitter spreads the delay by that share
+    to either side.
+    """
+    match policy.backoff:
+        case "constant":
+            delay = policy.initial_delay
+        case "linear":
+            delay = policy.initial_delay * failures
+        case _:
+            delay = policy.initial_delay << min(failures - 1, 40)
+    delay = min(delay, policy.max_delay)
+    return round(delay * (1 + policy.jitter * (2 * chance - 1)))
+
+
+def retry_delay(
+    policy: RetryPolicy, error: ErrorInfo, failures: int, chance: float
+) -> Micros:
+    """What the agent asked for (`Retry-After`) rules over the policy's backoff."""
+    if error.retry_after is not None:
+        return error.retry_after
+    return backoff(policy, failures, chance)

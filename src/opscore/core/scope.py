@@ -1,0 +1,57 @@
+"""What the expressions of one step may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opscore.core.expressions import Expressions, SessionView, StepView
+from opscore.core.state import SessionState, StepState
+from opscore.core.template import Template
+from opscore.core.types import ErrorInfo, Json, StepStatus
+
+_NOTHING = frozenset[str]()
+
+
+@dataclass(slots=True)
+class StepScope:
+    """The names that an expression of one step may use."""
+
+    template: Template
+    state: SessionState
+    expressions: Expressions
+    ancestors: frozenset[str] = _NOTHING
+    item: Json | None = None
+    index: int | None = None
+    error: ErrorInfo | None = None
+
+    @property
+    def input(self) -> Json:
+        """The session's input."""
+        return self.state.input
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Recorded operator's variables: none are offered yet."""
+        return {}
+
+    @property
+    def session(self) -> SessionView:
+        """The session's own facts."""
+        s = self.state
+        return SessionView(
+            s.session_id, s.workflow, s.version, s.priority, s.labels, s.context
+        )
+
+    def step(self, name: str) -> StepView | None:
+        """An ancestor's status and output; a `foreach` step's output is its items' outputs."""
+        if name not in self.ancestors:
+            return None
+        step = self.state.step(name)
+        return StepView(step.status, output_of(step, self.expressions))
+
+
+def output_of(step: StepState, expressions: Expressions) -> Json | None:
+    """A step's output: its own, or the joined outputs of its items once it completed."""
+    if step.items is None or step.status is not StepStatus.COMPLETED:
+        return step.output
+    return expressions.join([o for o in step.outputs if o is not None])

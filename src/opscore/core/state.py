@@ -1,0 +1,112 @@
+"""What is known of a session, its steps and its tasks: the fold of the session's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from opscore.core.types import (
+    ErrorInfo,
+    Json,
+    Micros,
+    SessionStatus,
+    StepStatus,
+    TaskStatus,
+)
+
+
+@dataclass(slots=True)
+class TaskState:
+    """One unit of work. `input` is dropped when the task ends; the task row keeps it."""
+
+    task_id: str
+    step: str
+    index: int | None
+    member: int
+    capability: str | None
+    agent: str | None
+    input: Json | None
+    priority: int
+    order: int
+    status: TaskStatus
+    created_at: Micros
+    updated_at: Micros
+    due: Micros | None = None
+    queue_deadline: Micros | None = None
+    attempt: int = 0
+    failures: int = 0
+    agent_id: str | None = None
+    instance_id: str | None = None
+    deadline: Micros | None = None
+    finished_at: Micros | None = None
+    output: Json | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(slots=True)
+class StepState:
+    """Where a step stands. `items` and `outputs` have one place per item of a `foreach`."""
+
+    status: StepStatus = StepStatus.PENDING
+    items: tuple[Json, ...] | None = None
+    outputs: list[Json | None] = field(default_factory=list[Json | None])
+    output: Json | None = None
+    next_index: int = 0
+    active: int = 0
+    done: int = 0
+    task_ids: list[str] = field(default_factory=list[str])
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Why and until when a session is winding down."""
+
+    cancelled: bool
+    error: ErrorInfo
+    grace_until: Micros
+
+
+@dataclass(slots=True)
+class SessionState:
+    """The fold of a session's events; owned by whoever folds."""
+
+    session_id: str
+    namespace: str = ""
+    workflow: str = ""
+    version: str = ""
+    status: SessionStatus = SessionStatus.WAITING
+    seq: int = 0
+    input: Json = b"{}"
+    context: Json = b"{}"
+    metadata: Json = b"{}"
+    priority: int = 50
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace_id: str = ""
+    agent_id: str | None = None
+    agent_name: str | None = None
+    agent_capabilities: tuple[str, ...] = ()
+    on_error_version: str | None = None
+    deadline: Micros | None = None
+    due: Micros | None = None
+    created_at: Micros = 0
+    updated_at: Micros = 0
+    finished_at: Micros | None = None
+    paused_at: Micros | None = None
+    stopping: Stopping | None = None
+    output: Json | None = None
+    error: ErrorInfo | None = None
+    steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
+    tasks: dict[str, TaskState] = field(default_factory=dict[str, TaskState])
+    started: bool = False
+    running: int = 0
+    queued: int = 0
+
+    def step(self, name: str) -> StepState:
+        """The state of a step; a step that no event has named yet is pending."""
+        found = self.steps.get(name)
+        if found is None:
+            found = self.steps[name] = StepState()
+        return found

@@ -1,0 +1,146 @@
+"""The rules of people's commands: cancel, pause, resume, retry, change."""
+
+from __future__ import annotations
+
+from opscore.core import commands as cmd
+from opscore.core import events as ev
+from opscore.core.attempts import give_up, make_available
+from opscore.core.progress import (
+    Draft,
+    Refused,
+    advance,
+    conclude,
+    fail_step,
+    start_steps,
+    stop,
+)
+from opscore.core.retry import CANCELLED
+from opscore.core.state import SessionState, TaskState
+from opscore.core.types import (
+    SESSION_ENDED,
+    TASK_ENDED,
+    TASK_QUEUED,
+    ErrorInfo,
+    SessionStatus,
+    StepStatus,
+    TaskStatus,
+    ready_order,
+)
+
+
+def cancel(draft: Draft, c: cmd.Cancel) -> Refused | None:
+    """Wind down; the end comes when nothing runs any more."""
+    state = draft.state
+    if state.status in SESSION_ENDED:
+        return _ended(state)
+    if state.stopping is not None and state.stopping.cancelled:
+        return None
+    error = ErrorInfo(CANCELLED, c.reason or "cancelled")
+    stop(draft, cancelled=True, error=error, grace=c.grace, actor=c.actor)
+    return None
+
+
+def _ended(state: SessionState) -> Refused:
+    return Refused("conflict", f"session {state.session_id} has ended: {state.status}")
+
+
+def pause(draft: Draft, c: cmd.Pause) -> Refused | None:
+    """Start nothing new."""
+    state = draft.state
+    if state.status in SESSION_ENDED or state.stopping is not None:
+        return _ended(state)
+    if state.paused_at is None:
+        draft.emit(ev.SessionPaused(c.reason, c.actor))
+    return None
+
+
+def resume(draft: Draft, c: cmd.Resume) -> Refused | None:
+    """Go on with what waited."""
+    state = draft.state
+    if state.status is not SessionStatus.PAUSED:
+        return Refused(
+            "conflict", f"session {state.session_id} is not paused: {state.status}"
+        )
+    draft.emit(ev.SessionResumed(c.reason, c.actor))
+    start_steps(draft, draft.template.order)
+    advance(draft)
+    conclude(draft)
+    return None
+
+
+def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
+    """Run failed steps again; completed outputs stay."""
+    state = draft.state
+    if state.status is not SessionStatus.ERROR:
+        return Refused(
+            "conflict", f"session {state.session_id} is {state.status}, not error"
+        )
+    reopened = (StepStatus.FAILED, StepStatus.CANCELLED)
+    steps = tuple(n for n in draft.template.order if state.step(n).status in reopened)
+    draft.emit(ev.SessionRetried(steps, c.reason, c.actor))
+    start_steps(draft, draft.template.order)
+    advance(draft)
+    conclude(draft)
+    return None
+
+
+def update(draft: Draft, c: cmd.UpdateSession) -> Refused | None:
+    """Change priority, labels, metadata."""
+    if c.priority is not None and draft.state.status in SESSION_ENDED:
+        return _ended(draft.state)
+    draft.emit(ev.SessionUpdated(c.priority, c.labels, c.metadata, c.actor))
+    return None
+
+
+def retry_task(draft: Draft, c: cmd.RetryTask) -> Refused | None:
+    """Try a waiting task now, or a failed one again."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is not None and task.status is TaskStatus.SCHEDULED:
+        make_available(draft, task)
+        return None
+    if task is not None and task.status is TaskStatus.FAILED:
+        return retry_session(draft, cmd.RetrySession(f"retry of {c.task_id}", c.actor))
+    return _wrong_status(c.task_id, task, "scheduled or failed")
+
+
+def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:
+    """Give the task up in favour of its next fallback."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
+        return _wrong_status(c.task_id, task, "waiting or running")
+    if task.member >= len(draft.template.steps[task.step].fallback):
+        return Refused("conflict", f"task {c.task_id} has no further fallback")
+    give_up(
+        draft,
+        task,
+        ErrorInfo("fallback_requested", f"{c.actor} asked for the fallback"),
+    )
+    return None
+
+
+def cancel_task(draft: Draft, c: cmd.CancelTask) -> Refused | None:
+    """End the task, and its step with it."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
+        return _wrong_status(c.task_id, task, "waiting or running")
+    draft.emit(ev.TaskCancelled(task.task_id, c.reason))
+    fail_step(
+        draft, task.step, ErrorInfo(CANCELLED, c.reason or "the task was cancelled")
+    )
+    return None
+
+
+def reprioritise(draft: Draft, c: cmd.ReprioritiseTask) -> Refused | None:
+    """Move the task in its queue."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is None or task.status not in TASK_QUEUED:
+        return _wrong_status(c.task_id, task, "waiting")
+    order = ready_order(task.created_at, c.priority)
+    draft.emit(ev.TaskReprioritised(c.task_id, c.priority, order))
+    return None
+
+
+def _wrong_status(task_id: str, task: TaskState | None, wanted: str) -> Refused:
+    if task is None:
+        return Refused("not_found", f"there is no task {task_id}")
+    return Refused("conflict", f"task {task_id} is {task.status}, not {wanted}")

@@ -1,0 +1,84 @@
+"""What becomes of one attempt: an outcome or an expiry in, a settlement out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opscore.core.retry import is_retried, retry_delay
+from opscore.core.state import TaskState
+from opscore.core.template import RetryPolicy
+from opscore.core.types import ErrorInfo, Json, Micros, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The agent did the work."""
+
+    output: Json
+    usage: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed: the agent said so, or it timed out, or the agent was lost."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The attempt was given back unharmed; it costs nothing of the retry budget."""
+
+    reason: str
+
+
+Outcome = Completed | Failed | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again at `due`."""
+
+    error: ErrorInfo
+    due: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """No further attempt of this task; its fallback may follow."""
+
+    error: ErrorInfo
+
+
+Settlement = Completed | Retry | Exhausted | Released
+
+
+def is_current(task: TaskState, attempt: int) -> bool:
+    """The fence: only the running attempt of the highest number may speak for its task."""
+    return task.status is TaskStatus.RUNNING and task.attempt == attempt
+
+
+def was_settled(task: TaskState, attempt: int) -> bool:
+    """Whether this very attempt completed the task: its report came a second time."""
+    return task.status is TaskStatus.COMPLETED and task.attempt == attempt
+
+
+def settle(
+    task: TaskState, policy: RetryPolicy, outcome: Outcome, now: Micros, chance: float
+) -> Settlement:
+    """Decide what an outcome of the current attempt means for the task."""
+    match outcome:
+        case Completed() | Released():
+            return outcome
+        case Failed(error):
+            return after_failure(task, policy, error, now, chance)
+
+
+def after_failure(
+    task: TaskState, policy: RetryPolicy, error: ErrorInfo, now: Micros, chance: float
+) -> Retry | Exhausted:
+    """Another attempt within the budget, or the end of this task."""
+    failures = task.failures + 1
+    if is_retried(policy, error, failures):
+        return Retry(error, now + retry_delay(policy, error, failures, chance))
+    return Exhausted(error)
