@@ -15,7 +15,7 @@ from opscore.core.progress import (
     step_ended,
 )
 from opscore.core.retry import TIMEOUT
-from opscore.core.state import TaskState
+from opscore.core.state import TaskState, running_attempt
 from opscore.core.task import (
     Completed,
     Exhausted,
@@ -95,7 +95,7 @@ def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
                 ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage)
             )
         case Released(reason):
-            draft.emit(ev.TaskCancelled(task.task_id, reason))
+            draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
         case _:
             error = c.outcome.error
             draft.emit(
@@ -128,7 +128,7 @@ def _item_ended(draft: Draft, task: TaskState, ends_step: bool) -> None:
 
 def give_up(draft: Draft, task: TaskState, error: ErrorInfo) -> None:
     """No further attempt of this task: its fallback follows, or its step fails."""
-    attempt = task.attempt if task.status is TaskStatus.RUNNING else 0
+    attempt = running_attempt(task)
     draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message))
     step = draft.template.steps[task.step]
     member = task.member + 1
@@ -171,9 +171,10 @@ def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
 def make_available(draft: Draft, task: TaskState) -> None:
     """Let the task be claimed from now on."""
     queue = draft.template.steps[task.step].timeout.queue
-    order = ready_order(task.due or draft.now, task.priority)
+    assert task.due is not None
+    order = ready_order(task.due, task.priority)
     deadline = None if queue is None else draft.now + queue
-    draft.emit(ev.TaskAvailable(task.task_id, order, deadline))
+    draft.emit(ev.TaskAvailable(task.task_id, task.due, order, deadline))
 
 
 def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:

@@ -100,11 +100,12 @@ class TaskCreated:
 
 @dataclass(frozen=True, slots=True)
 class TaskAvailable:
-    """A scheduled task may be claimed from now on."""
+    """A scheduled task, which was due at `was_due`, may be claimed from now on."""
 
     TYPE: ClassVar[str] = "task.available"
     VERSION: ClassVar[int] = 1
     task_id: str
+    was_due: Micros
     order: int
     queue_deadline: Micros | None = None
 
@@ -186,11 +187,12 @@ class FallbackValued:
 
 @dataclass(frozen=True, slots=True)
 class TaskCancelled:
-    """The task will not run, or its running attempt is fenced."""
+    """The task will not run (`attempt` 0), or its running attempt is fenced."""
 
     TYPE: ClassVar[str] = "task.cancelled"
     VERSION: ClassVar[int] = 1
     task_id: str
+    attempt: int
     reason: str
 
 
@@ -203,6 +205,7 @@ class TaskReprioritised:
     task_id: str
     priority: int
     order: int
+    previous_order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +291,7 @@ class SessionUpdated:
     TYPE: ClassVar[str] = "session.updated"
     VERSION: ClassVar[int] = 1
     priority: int | None
+    previous_priority: int
     labels: Mapping[str, str] | None
     metadata: Json | None
     actor: str

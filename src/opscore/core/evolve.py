@@ -143,7 +143,6 @@ def _end_task(
     task.status = status
     task.updated_at = task.finished_at = at
     task.input = None
-    task.due = None
     step = state.step(task.step)
     step.active -= 1
     return step

@@ -16,7 +16,7 @@ from opscore.core.expressions import (
     Expressions,
 )
 from opscore.core.scope import StepScope
-from opscore.core.state import SessionState, TaskState
+from opscore.core.state import SessionState, TaskState, running_attempt
 from opscore.core.template import Step, Target, Template
 from opscore.core.types import (
     CANCEL_GRACE,
@@ -251,13 +251,13 @@ def cancel_queued(draft: Draft, reason: str) -> None:
         if task.status in TASK_QUEUED:
             if not draft.spend():
                 return
-            draft.emit(ev.TaskCancelled(task.task_id, reason))
+            draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
 def cancel_running(draft: Draft, tasks: Iterable[TaskState], reason: str) -> None:
     """Fence attempts that did not stop within their grace."""
     for task in tasks:
-        draft.emit(ev.TaskCancelled(task.task_id, reason))
+        draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
 def conclude(draft: Draft) -> None:

@@ -43,6 +43,11 @@ class TaskState:
     error: ErrorInfo | None = None
 
 
+def running_attempt(task: TaskState) -> int:
+    """The number of the attempt in flight, or 0."""
+    return task.attempt if task.status is TaskStatus.RUNNING else 0
+
+
 @dataclass(slots=True)
 class StepState:
     """Where a step stands. `items` and `outputs` have one place per item of a `foreach`."""

@@ -15,7 +15,7 @@ from opscore.core.progress import (
     stop,
 )
 from opscore.core.retry import CANCELLED
-from opscore.core.state import SessionState, TaskState
+from opscore.core.state import SessionState, TaskState, running_attempt
 from opscore.core.types import (
     SESSION_ENDED,
     TASK_ENDED,
@@ -88,7 +88,11 @@ def update(draft: Draft, c: cmd.UpdateSession) -> Refused | None:
     """Change priority, labels, metadata."""
     if c.priority is not None and draft.state.status in SESSION_ENDED:
         return _ended(draft.state)
-    draft.emit(ev.SessionUpdated(c.priority, c.labels, c.metadata, c.actor))
+    draft.emit(
+        ev.SessionUpdated(
+            c.priority, draft.state.priority, c.labels, c.metadata, c.actor
+        )
+    )
     return None
 
 
@@ -123,7 +127,7 @@ def cancel_task(draft: Draft, c: cmd.CancelTask) -> Refused | None:
     task = draft.state.tasks.get(c.task_id)
     if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
         return _wrong_status(c.task_id, task, "waiting or running")
-    draft.emit(ev.TaskCancelled(task.task_id, c.reason))
+    draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), c.reason))
     fail_step(
         draft, task.step, ErrorInfo(CANCELLED, c.reason or "the task was cancelled")
     )
@@ -136,7 +140,7 @@ def reprioritise(draft: Draft, c: cmd.ReprioritiseTask) -> Refused | None:
     if task is None or task.status not in TASK_QUEUED:
         return _wrong_status(c.task_id, task, "waiting")
     order = ready_order(task.created_at, c.priority)
-    draft.emit(ev.TaskReprioritised(c.task_id, c.priority, order))
+    draft.emit(ev.TaskReprioritised(c.task_id, c.priority, order, task.order))
     return None
 
 

@@ -1,0 +1,291 @@
+"""From events to rows: what a session's facts change in headers, tasks, queues and leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from opscore.core import events as ev
+from opscore.core.state import SessionState, TaskState
+from opscore.core.types import AGEING_STEP, ErrorInfo, Micros, TaskStatus
+from opscore.engine.journal import encode
+from opscore.store.rows import (
+    Changes,
+    DelayedRow,
+    EventRow,
+    LeaseRow,
+    OutboxRow,
+    ReadyRow,
+    SessionRow,
+    TaskChange,
+    TaskRow,
+)
+
+
+def queue_name(capability: str | None, agent: str | None) -> str:
+    """The queue of a task: that of the one agent it names, or that of its capability."""
+    return f"agent:{agent}" if agent is not None else f"cap:{capability}"
+
+
+def ready_row(state: SessionState, task: TaskState) -> ReadyRow:
+    """A task's place in its queue."""
+    return ReadyRow(
+        state.namespace,
+        queue_name(task.capability, task.agent),
+        task.order,
+        task.task_id,
+        state.session_id,
+        task.queue_deadline,
+    )
+
+
+def header_of(state: SessionState) -> SessionRow:
+    """The header row of a session."""
+    return SessionRow(
+        state.session_id,
+        state.namespace,
+        state.workflow,
+        state.version,
+        state.status.value,
+        state.priority,
+        msgspec.json.encode(state.labels).decode() if state.labels else "{}",
+        state.agent_id,
+        state.trace_id,
+        state.created_at,
+        state.updated_at,
+        state.finished_at,
+        _next_deadline(state),
+    )
+
+
+def _next_deadline(state: SessionState) -> Micros | None:
+    if state.finished_at is not None or state.paused_at is not None:
+        return None
+    if state.stopping is not None:
+        return state.stopping.grace_until
+    return state.deadline
+
+
+def error_text(error: ErrorInfo | None) -> str | None:
+    """An error as its column keeps it."""
+    if error is None:
+        return None
+    return msgspec.json.encode([error.error_class, error.message]).decode()
+
+
+def read_error(text: str | None) -> ErrorInfo | None:
+    """The reverse of `error_text`."""
+    if text is None:
+        return None
+    error_class, message = msgspec.json.decode(text, type=tuple[str, str])
+    return ErrorInfo(error_class, message)
+
+
+class Projection:
+    """Writes the rows of decisions into the changes of a batch.
+
+    The state passed in is already folded forward; what a row was before follows from the events.
+    """
+
+    __slots__ = ("changes", "lease", "now")
+
+    def __init__(self, changes: Changes, now: Micros, lease: Micros) -> None:
+        self.changes = changes
+        self.now = now
+        self.lease = lease
+
+    def add(self, state: SessionState, events: Sequence[ev.SessionEvent]) -> None:
+        """Project `events`, the last of which has the number `state.seq`."""
+        changes, now, session_id = self.changes, self.now, state.session_id
+        touched: dict[str, TaskState] = {}
+        header = False
+        for seq, event in enumerate(events, state.seq - len(events) + 1):
+            kind = type(event)
+            changes.events.append(
+                EventRow(session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
+            )
+            project = _OF_TASK.get(kind)
+            if project is not None:
+                task = touched[event.task_id] = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+                project(self, state, task, event)
+                header = header or kind is ev.TaskClaimed and task.attempt == 1
+            else:
+                header = True
+                self._of_session(state, event)
+        for task in touched.values():
+            self._task_row(task)
+        if header:
+            changes.sessions[session_id] = header_of(state)
+
+    def _task_row(self, task: TaskState) -> None:
+        changes, change = self.changes, _change(task)
+        new = changes.tasks.get(task.task_id)
+        if new is None:
+            changes.task_changes[task.task_id] = change
+        else:
+            changes.tasks[task.task_id] = new._replace(**change._asdict())
+
+    def _enqueue(self, state: SessionState, task: TaskState) -> None:
+        if state.paused_at is None and task.status is TaskStatus.AVAILABLE:
+            self.changes.enqueue(ready_row(state, task))
+
+    def _delay(self, state: SessionState, task: TaskState, due: Micros) -> None:
+        self.changes.delay(DelayedRow(due, task.task_id, state.session_id))
+
+    def _created(self, state: SessionState, task: TaskState, e: ev.TaskCreated) -> None:
+        self.changes.tasks[task.task_id] = _new_row(state, task, e)
+        if e.due is None:
+            self._enqueue(state, task)
+        else:
+            self._delay(state, task, e.due)
+
+    def _available(
+        self, state: SessionState, task: TaskState, e: ev.TaskAvailable
+    ) -> None:
+        self.changes.undelay(DelayedRow(e.was_due, task.task_id, state.session_id))
+        self._enqueue(state, task)
+
+    def _claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
+        self.changes.dequeue(ready_row(state, task))
+        self.changes.leases[task.task_id] = LeaseRow(
+            task.task_id,
+            e.attempt,
+            state.session_id,
+            state.namespace,
+            e.agent_id,
+            e.instance_id,
+            self.now + self.lease,
+            e.deadline,
+        )
+
+    def _completed(
+        self, state: SessionState, task: TaskState, e: ev.TaskCompleted
+    ) -> None:
+        self.changes.end_lease(task.task_id)
+
+    def _retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
+        self.changes.end_lease(task.task_id)
+        self._delay(state, task, e.due)
+
+    def _released(
+        self, state: SessionState, task: TaskState, e: ev.TaskReleased
+    ) -> None:
+        self.changes.end_lease(task.task_id)
+        self._enqueue(state, task)
+
+    def _ended(
+        self, state: SessionState, task: TaskState, e: ev.TaskFailed | ev.TaskCancelled
+    ) -> None:
+        if e.attempt:
+            self.changes.end_lease(task.task_id)
+        elif task.due is not None:
+            self.changes.undelay(DelayedRow(task.due, task.task_id, state.session_id))
+        else:
+            self.changes.dequeue(ready_row(state, task))
+
+    def _valued(
+        self, state: SessionState, task: TaskState, e: ev.FallbackValued
+    ) -> None:
+        """The failed task's row stays as it is; the value belongs to its step."""
+
+    def _reprioritised(
+        self, state: SessionState, task: TaskState, e: ev.TaskReprioritised
+    ) -> None:
+        if task.status is TaskStatus.AVAILABLE:
+            row = ready_row(state, task)
+            self.changes.dequeue(row._replace(place=e.previous_order))
+            self._enqueue(state, task)
+
+    def _of_session(self, state: SessionState, event: ev.SessionEvent) -> None:
+        match event:
+            case ev.SessionPaused():
+                for task in _available_tasks(state):
+                    self.changes.dequeue(ready_row(state, task))
+            case ev.SessionResumed():
+                for task in _available_tasks(state):
+                    self._enqueue(state, task)
+            case ev.SessionUpdated(priority=int() as priority):
+                self._reorder(state, (event.previous_priority - priority) * AGEING_STEP)
+            case ev.SessionFailed(on_error_input=given) if given is not None:
+                self.changes.outbox[f"{state.session_id}/on-error/{state.seq}"] = (
+                    OutboxRow(
+                        f"{state.session_id}/on-error/{state.seq}",
+                        state.namespace,
+                        "on_error",
+                        state.session_id,
+                        bytes(given),
+                    )
+                )
+            case _:
+                pass
+
+    def _reorder(self, state: SessionState, shift: Micros) -> None:
+        for task in _available_tasks(state):
+            if task.priority == state.priority:
+                row = ready_row(state, task)
+                self.changes.dequeue(row._replace(place=row.place - shift))
+                self._enqueue(state, task)
+                self._task_row(task)
+
+
+def _available_tasks(state: SessionState) -> list[TaskState]:
+    return [t for t in state.tasks.values() if t.status is TaskStatus.AVAILABLE]
+
+
+def _new_row(state: SessionState, task: TaskState, e: ev.TaskCreated) -> TaskRow:
+    return TaskRow(
+        e.task_id,
+        state.session_id,
+        state.namespace,
+        e.step,
+        e.index,
+        e.member,
+        e.capability,
+        e.agent,
+        e.priority,
+        e.input,
+        task.created_at,
+        task.status.value,
+        task.updated_at,
+        0,
+        0,
+        None,
+        None,
+        e.due,
+        None,
+        None,
+        None,
+    )
+
+
+def _change(task: TaskState) -> TaskChange:
+    return TaskChange(
+        task.task_id,
+        task.priority,
+        task.status.value,
+        task.updated_at,
+        task.attempt,
+        task.failures,
+        task.agent_id,
+        task.instance_id,
+        task.due,
+        task.finished_at,
+        task.output,
+        error_text(task.error),
+    )
+
+
+_OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], None]] = {
+    ev.TaskCreated: Projection._created,
+    ev.TaskAvailable: Projection._available,
+    ev.TaskClaimed: Projection._claimed,
+    ev.TaskCompleted: Projection._completed,
+    ev.TaskRetried: Projection._retried,
+    ev.TaskReleased: Projection._released,
+    ev.TaskFailed: Projection._ended,
+    ev.FallbackValued: Projection._valued,
+    ev.TaskCancelled: Projection._ended,
+    ev.TaskReprioritised: Projection._reprioritised,
+}

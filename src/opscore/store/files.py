@@ -1,0 +1,122 @@
+"""Opening a SQLite file safely: where it is, who owns it, whether it is sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from opscore.core.errors import StoreRefused
+from opscore.store.migrate import migrate
+
+SOUNDNESS_LIMIT = 64 * 1024 * 1024
+"""Files up to this size are checked whole on opening; larger ones only by `opscore doctor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A file, or a database in memory that several connections of this process see by name."""
+
+    path: Path | None
+    memory_name: str = ""
+
+    @property
+    def text(self) -> str:
+        """For messages."""
+        return str(self.path) if self.path is not None else "the database in memory"
+
+
+def locate(url: str, unique: str) -> Location:
+    """Read `sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite:///:memory:`.
+
+    `unique` names a database in memory apart from others. Raises StoreRefused.
+    """
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or len(url) == len(prefix):
+        raise StoreRefused(
+            f"cannot read the database URL {url!r}: this version knows sqlite:///FILE "
+            "and sqlite:///:memory:"
+        )
+    rest = url[len(prefix) :]
+    if rest == ":memory:":
+        return Location(None, f"opscore-{unique}")
+    return Location(Path(rest))
+
+
+def connect(location: Location, *, read_only: bool = False) -> apsw.Connection:
+    """A connection with this project's settings; the first one creates the file."""
+    if location.path is None:
+        return apsw.Connection(f"file:/{location.memory_name}?vfs=memdb", flags=_URI)
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else _CREATE
+    connection = apsw.Connection(
+        str(location.path), flags=flags, statementcachesize=500
+    )
+    connection.set_busy_timeout(5_000)
+    return connection
+
+
+_CREATE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_URI = _CREATE | apsw.SQLITE_OPEN_URI
+
+
+def own(location: Location) -> apsw.Connection | None:
+    """Take sole ownership of a file, or raise StoreRefused.
+
+    The lock is an open exclusive transaction on a small file beside the database: it works alike
+    on every platform, and the operating system lets go of it when the process dies.
+    """
+    if location.path is None:
+        return None
+    location.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = apsw.Connection(f"{location.path}-lock")
+    try:
+        lock.execute("pragma journal_mode = memory; begin exclusive")
+    except apsw.BusyError:
+        lock.close()
+        raise StoreRefused(
+            f"{location.text} is in use by another process; stop that one, "
+            "or choose another file with OPSCORE_DATABASE_URL"
+        ) from None
+    return lock
+
+
+def open_writer(location: Location) -> apsw.Connection:
+    """The one writing connection: WAL, synced before every acknowledgement, checked, migrated."""
+    try:
+        connection = connect(location)
+        _prepare(connection)
+        check_soundness(connection, location, limit=SOUNDNESS_LIMIT)
+        migrate(connection, location.text)
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise _damaged(location, str(error)) from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise StoreRefused(f"cannot open {location.text}: {error}") from error
+    return connection
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", 10_000)
+    connection.pragma("cache_size", -65_536)
+    connection.pragma("journal_size_limit", 256 * 1024 * 1024)
+
+
+def check_soundness(
+    connection: apsw.Connection, location: Location, *, limit: int
+) -> None:
+    """Raise StoreRefused when SQLite finds the file damaged."""
+    path = location.path
+    if path is None or path.stat().st_size > limit:
+        return
+    said = str(connection.pragma("quick_check"))
+    if said != "ok":
+        raise _damaged(location, said.splitlines()[0])
+
+
+def _damaged(location: Location, said: str) -> StoreRefused:
+    return StoreRefused(
+        f"{location.text} is damaged or not a database ({said}); restore a backup, or move the "
+        "file away to start empty. Nothing was changed."
+    )

@@ -1,0 +1,56 @@
+"""Bringing a database file to this program's shape: forward only, numbered, one transaction each."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import apsw
+
+from opscore.core.errors import StoreRefused
+
+APPLICATION_ID = 0x4F707343  # "OpsC", in the file header (sqlite.org/pragma.html#pragma_application_id)
+SCHEMA_VERSION = 1
+
+
+def migrate(connection: apsw.Connection, where: str) -> None:
+    """Create or upgrade the schema.
+
+    Raises StoreRefused when the file belongs to another program or to a newer version of this one.
+    """
+    version = _pragma(connection, "user_version")
+    application = _pragma(connection, "application_id")
+    if application not in (0, APPLICATION_ID) or (
+        application == 0 and _has_tables(connection)
+    ):
+        raise StoreRefused(
+            f"{where} is a database of another program; "
+            "choose another file with OPSCORE_DATABASE_URL"
+        )
+    if version > SCHEMA_VERSION:
+        raise StoreRefused(
+            f"{where} was written by a newer Ops-Core (schema {version}, this program knows "
+            f"{SCHEMA_VERSION}); upgrade Ops-Core or choose another file"
+        )
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        _apply(connection, number)
+
+
+def _apply(connection: apsw.Connection, number: int) -> None:
+    folder = resources.files("opscore.store") / "sql"
+    script = next(
+        f for f in folder.iterdir() if f.name.startswith(f"{number:03}_")
+    ).read_text(encoding="utf-8")
+    with connection:
+        connection.execute(script)
+        connection.execute(f"pragma user_version = {number}")
+        connection.execute(f"pragma application_id = {APPLICATION_ID}")
+
+
+def _has_tables(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("select 1 from sqlite_schema limit 1").get)
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    value = connection.pragma(name)
+    assert isinstance(value, int)
+    return value

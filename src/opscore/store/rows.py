@@ -1,0 +1,270 @@
+"""Rows as the store takes and gives them, and the changes of one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from opscore.core.types import Json, Micros
+
+
+class EventRow(NamedTuple):
+    """One fact of a session's journal."""
+
+    session_id: str
+    seq: int
+    at: Micros
+    type: str
+    version: int
+    data: Json
+
+
+class AgentEventRow(NamedTuple):
+    """One fact of an agent's journal."""
+
+    namespace: str
+    agent_id: str
+    seq: int
+    at: Micros
+    type: str
+    version: int
+    data: Json
+
+
+class StoredEvent(NamedTuple):
+    """An event of either journal with its position; `owner` is a session's or an agent's id."""
+
+    position: int
+    owner: str
+    seq: int
+    at: Micros
+    type: str
+    version: int
+    data: Json
+
+
+class SessionRow(NamedTuple):
+    """A session's header: what lists and deadlines need. `labels` is a JSON object."""
+
+    session_id: str
+    namespace: str
+    workflow: str
+    version: str
+    status: str
+    priority: int
+    labels: str
+    agent_id: str | None
+    trace_id: str
+    created_at: Micros
+    updated_at: Micros
+    finished_at: Micros | None
+    deadline: Micros | None
+
+
+class TaskRow(NamedTuple):
+    """A task. The columns from `status` on change; those before are written once."""
+
+    task_id: str
+    session_id: str
+    namespace: str
+    step: str
+    item_index: int | None
+    member: int
+    capability: str | None
+    agent: str | None
+    priority: int
+    input: Json
+    created_at: Micros
+    status: str
+    updated_at: Micros
+    attempt: int
+    failures: int
+    agent_id: str | None
+    instance_id: str | None
+    due: Micros | None
+    finished_at: Micros | None
+    output: Json | None
+    error: str | None
+
+
+class TaskChange(NamedTuple):
+    """The changing columns of a task."""
+
+    task_id: str
+    priority: int
+    status: str
+    updated_at: Micros
+    attempt: int
+    failures: int
+    agent_id: str | None
+    instance_id: str | None
+    due: Micros | None
+    finished_at: Micros | None
+    output: Json | None
+    error: str | None
+
+
+class ReadyRow(NamedTuple):
+    """A place in a queue."""
+
+    namespace: str
+    queue: str
+    place: int
+    task_id: str
+    session_id: str
+    expires_at: Micros | None
+
+
+class QueueDepth(NamedTuple):
+    """How many tasks of a queue may be claimed."""
+
+    queue: str
+    tasks: int
+
+
+class DelayedRow(NamedTuple):
+    """A task that waits for its time."""
+
+    due: Micros
+    task_id: str
+    session_id: str
+
+
+class LeaseRow(NamedTuple):
+    """An attempt in flight."""
+
+    task_id: str
+    attempt: int
+    session_id: str
+    namespace: str
+    agent_id: str
+    instance_id: str
+    until: Micros
+    deadline: Micros | None
+
+
+class TemplateRow(NamedTuple):
+    """A template version."""
+
+    namespace: str
+    name: str
+    version: str
+    description: str
+    digest: str
+    source: Json
+    created_at: Micros
+
+
+class AgentRow(NamedTuple):
+    """A registered agent; `data` is the engine's record as JSON."""
+
+    agent_id: str
+    namespace: str
+    name: str
+    data: Json
+
+
+class OutboxRow(NamedTuple):
+    """Something one session's commit asks of another session, or of its own next commit."""
+
+    outbox_id: str
+    namespace: str
+    kind: str
+    session_id: str
+    data: Json
+
+
+@dataclass(slots=True)
+class Wants:
+    """What a batch must lock and read before it can decide.
+
+    `claims` maps (namespace, queue) to how many tasks may be taken; `known` says which sessions
+    the caller has in memory, `sessions` which others it needs; `leases` names tasks whose lease
+    rows it needs, `instances` those whose attempts are to be counted, `holders` those whose lease
+    rows it needs.
+    """
+
+    sessions: set[str] = field(default_factory=set[str])
+    claims: dict[tuple[str, str], int] = field(
+        default_factory=dict[tuple[str, str], int]
+    )
+    leases: set[str] = field(default_factory=set[str])
+    instances: set[str] = field(default_factory=set[str])
+    holders: set[str] = field(default_factory=set[str])
+
+    def nothing(self) -> bool:
+        """Whether the batch can decide from memory alone."""
+        return not (
+            self.sessions
+            or self.claims
+            or self.leases
+            or self.instances
+            or self.holders
+        )
+
+
+@dataclass(slots=True)
+class Locked:
+    """What was read under the lock, in the order of `Wants`."""
+
+    journals: dict[str, list[StoredEvent]] = field(
+        default_factory=dict[str, list[StoredEvent]]
+    )
+    candidates: dict[tuple[str, str], list[ReadyRow]] = field(
+        default_factory=dict[tuple[str, str], list[ReadyRow]]
+    )
+    leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
+    in_flight: dict[str, int] = field(default_factory=dict[str, int])
+    held: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
+
+
+@dataclass(slots=True)
+class Changes:
+    """The rows of one commit. Later changes of a row replace earlier ones."""
+
+    events: list[EventRow] = field(default_factory=list[EventRow])
+    agent_events: list[AgentEventRow] = field(default_factory=list[AgentEventRow])
+    sessions: dict[str, SessionRow] = field(default_factory=dict[str, SessionRow])
+    tasks: dict[str, TaskRow] = field(default_factory=dict[str, TaskRow])
+    task_changes: dict[str, TaskChange] = field(default_factory=dict[str, TaskChange])
+    ready: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
+    unready: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
+    delayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
+    undelayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
+    leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
+    unleased: set[str] = field(default_factory=set[str])
+    extended: dict[str, Micros] = field(default_factory=dict[str, Micros])
+    templates: list[TemplateRow] = field(default_factory=list[TemplateRow])
+    agents: dict[str, AgentRow] = field(default_factory=dict[str, AgentRow])
+    agents_gone: set[str] = field(default_factory=set[str])
+    outbox: dict[str, OutboxRow] = field(default_factory=dict[str, OutboxRow])
+    outbox_done: set[str] = field(default_factory=set[str])
+    sessions_gone: set[str] = field(default_factory=set[str])
+
+    def enqueue(self, row: ReadyRow) -> None:
+        """Give a task a place in a queue."""
+        self.ready[row.task_id] = row
+
+    def dequeue(self, row: ReadyRow) -> None:
+        """Take a task out of its queue; `row` names the place it has in the store."""
+        if self.ready.pop(row.task_id, None) is None:
+            self.unready[row.task_id] = row
+
+    def delay(self, row: DelayedRow) -> None:
+        """Let a task wait for its time."""
+        self.delayed[row.task_id] = row
+
+    def undelay(self, row: DelayedRow) -> None:
+        """End a task's waiting; `row` names the time it has in the store."""
+        if self.delayed.pop(row.task_id, None) is None:
+            self.undelayed[row.task_id] = row
+
+    def end_lease(self, task_id: str) -> None:
+        """An attempt is over."""
+        self.leases.pop(task_id, None)
+        self.extended.pop(task_id, None)
+        self.unleased.add(task_id)
+
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not any(getattr(self, name) for name in type(self).__slots__)

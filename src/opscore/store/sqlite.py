@@ -1,0 +1,339 @@
+"""The embedded store: SQLite through apsw, one writing thread, one reading thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any, TypeVar
+
+import apsw
+
+from opscore.core.errors import Unavailable
+from opscore.core.types import Micros
+from opscore.store import statements as sql
+from opscore.store.files import Location, connect, locate, open_writer, own
+from opscore.store.migrate import SCHEMA_VERSION
+from opscore.store.rows import (
+    AgentRow,
+    Changes,
+    LeaseRow,
+    Locked,
+    OutboxRow,
+    QueueDepth,
+    ReadyRow,
+    SessionRow,
+    StoredEvent,
+    TaskRow,
+    TemplateRow,
+    Wants,
+)
+from opscore.store.store import DueWork, Filters, StoreFacts
+
+T = TypeVar("T")
+CHUNK = 128
+"""Rows per statement; the remainder goes in powers of two, so that few statements are prepared."""
+
+
+class SqliteStore:
+    """One file (or memory) that this process alone owns.
+
+    `now` is the clock that all deadlines are judged by: start wall time plus monotonic time.
+    """
+
+    def __init__(self, url: str, now: Callable[[], Micros]) -> None:
+        self.url = url
+        self._now = now
+        self._location: Location = locate(url, f"{id(self):x}")
+        self._lock: apsw.Connection | None = None
+        self._writer: apsw.Connection | None = None
+        self._reader: apsw.Connection | None = None
+        self._position = 0
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
+
+    async def open(self) -> None:
+        """Open or create the file and take sole ownership. Raises StoreRefused."""
+        await self._on_writer(self._open)
+
+    def _open(self) -> None:
+        self._lock = own(self._location)
+        try:
+            self._writer = open_writer(self._location)
+            self._reader = connect(self._location)
+            self._position = self._w.execute(sql.LAST_POSITION).get
+        except BaseException:
+            self._close()
+            raise
+
+    async def close(self) -> None:
+        """Checkpoint and close. Idempotent."""
+        if self._writer is not None:
+            await self._on_writer(self._close)
+        self._write_thread.shutdown(wait=True)
+        self._read_thread.shutdown(wait=True)
+
+    def _close(self) -> None:
+        for connection in (self._reader, self._writer, self._lock):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = self._lock = None
+
+    def now(self) -> Micros:
+        """Microseconds since the epoch."""
+        return self._now()
+
+    # -- the write path ---------------------------------------------------------------------
+
+    async def transact(
+        self,
+        wants: Wants,
+        known: Callable[[str], bool],
+        decide: Callable[[Locked], Changes],
+    ) -> int:
+        """See `Store.transact`. The single writing thread is the lock, so a batch that needs no
+        reading decides at once and takes one trip to the thread instead of two."""
+        locked = Locked()
+        if not wants.nothing():
+            locked = await self._on_writer(lambda: self._read_locked(wants, known))
+        changes = decide(locked)
+        first = self._position + 1
+        if not changes.empty():
+            await self._on_writer(lambda: self._commit(changes))
+        return first
+
+    def _read_locked(self, wants: Wants, known: Callable[[str], bool]) -> Locked:
+        locked = Locked()
+        sessions = set(wants.sessions)
+        for (namespace, queue), limit in wants.claims.items():
+            rows = self._rows(ReadyRow, sql.CANDIDATES, (namespace, queue, limit))
+            locked.candidates[namespace, queue] = rows
+            sessions.update(r.session_id for r in rows if not known(r.session_id))
+        for lease in self._in(LeaseRow, sql.LEASES_OF_TASKS, wants.leases):
+            locked.leases[lease.task_id] = lease
+            if not known(lease.session_id):
+                sessions.add(lease.session_id)
+        for lease in self._in(LeaseRow, sql.LEASES_OF_INSTANCES, wants.holders):
+            locked.held.setdefault(lease.instance_id, []).append(lease)
+            if not known(lease.session_id):
+                sessions.add(lease.session_id)
+        for chunk in _chunks(list(wants.instances)):
+            statement = sql.COUNT_IN_FLIGHT + _list(chunk) + sql.COUNT_IN_FLIGHT_END
+            locked.in_flight.update(self._w.execute(statement, chunk))
+        for event in self._in(StoredEvent, sql.JOURNALS, sessions, sql.JOURNALS_END):
+            locked.journals.setdefault(event.owner, []).append(event)
+        return locked
+
+    def _commit(self, changes: Changes) -> None:
+        try:
+            self._w.execute("begin immediate")
+            self._write(changes)
+            self._w.execute("commit")
+            self._position += len(changes.events)
+        except apsw.Error as error:
+            if not self._w.get_autocommit():
+                self._w.execute("rollback")
+            raise Unavailable(f"the database refused the commit: {error}") from error
+
+    def _write(self, c: Changes) -> None:
+        self._put(sql.ADD_TEMPLATES, c.templates)
+        self._put(sql.PUT_AGENTS, c.agents.values(), sql.PUT_AGENTS_END)
+        self._delete(sql.REMOVE_AGENTS, c.agents_gone)
+        self._put(sql.ADD_AGENT_EVENTS, c.agent_events)
+        self._put(sql.PUT_SESSIONS, c.sessions.values(), sql.PUT_SESSIONS_END)
+        self._put(
+            sql.ADD_EVENTS,
+            [(p, *e) for p, e in enumerate(c.events, self._position + 1)],
+        )
+        self._put(sql.ADD_TASKS, c.tasks.values())
+        self._put(sql.CHANGE_TASKS, c.task_changes.values(), sql.CHANGE_TASKS_END)
+        self._delete_rows(sql.DEQUEUE, [r[:4] for r in c.unready.values()])
+        self._put(sql.ENQUEUE, c.ready.values())
+        self._delete_rows(sql.UNDELAY, [r[:2] for r in c.undelayed.values()])
+        self._put(sql.DELAY, c.delayed.values())
+        self._delete(sql.END_LEASES, c.unleased)
+        self._put(sql.ADD_LEASES, c.leases.values())
+        self._put(sql.EXTEND_LEASES, c.extended.items(), sql.EXTEND_LEASES_END)
+        self._put(sql.ADD_OUTBOX, c.outbox.values())
+        self._delete(sql.END_OUTBOX, c.outbox_done)
+        for statement in sql.REMOVE_SESSIONS:
+            self._delete(statement, c.sessions_gone)
+
+    def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
+        for chunk in _chunks(list(rows)):
+            statement = head + sql.values(len(chunk[0]), len(chunk)) + tail
+            self._w.execute(statement, tuple(chain.from_iterable(chunk)))
+
+    def _delete(self, head: str, keys: Collection[str]) -> None:
+        for chunk in _chunks(list(keys)):
+            self._w.execute(head + _list(chunk), chunk)
+
+    def _delete_rows(self, head: str, keys: Sequence[Sequence[Any]]) -> None:
+        self._put(head, keys, ")")
+
+    # -- reading beside the write path ------------------------------------------------------
+
+    async def journal(
+        self, session_id: str, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """See `Store.journal`."""
+        return await self._read(StoredEvent, sql.JOURNAL, (session_id, after, limit))
+
+    async def agent_journal(
+        self, agent_id: str, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """See `Store.agent_journal`."""
+        return await self._read(
+            StoredEvent, sql.AGENT_JOURNAL, (agent_id, after, limit)
+        )
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """See `Store.session`."""
+        rows = await self._read(SessionRow, sql.SESSION, (session_id,))
+        return rows[0] if rows else None
+
+    async def sessions(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[SessionRow]:
+        """See `Store.sessions`."""
+        where, given = _where(sql.SESSION_CONDITIONS, {**filters, "before": before})
+        statement = f"{sql.SESSIONS}{where} order by session_id desc limit ?"
+        return await self._read(SessionRow, statement, (*given, limit))
+
+    async def task(self, task_id: str) -> TaskRow | None:
+        """See `Store.task`."""
+        rows = await self._read(TaskRow, sql.TASK, (task_id,))
+        return rows[0] if rows else None
+
+    async def tasks(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[TaskRow]:
+        """See `Store.tasks`."""
+        where, given = _where(sql.TASK_CONDITIONS, {**filters, "before": before})
+        statement = f"{sql.TASKS}{where} order by task_id desc limit ?"
+        return await self._read(TaskRow, statement, (*given, limit))
+
+    async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
+        """See `Store.task_events`."""
+        return await self._read(StoredEvent, sql.TASK_EVENTS, (session_id, task_id))
+
+    async def queue_depths(self, namespace: str) -> dict[str, int]:
+        """See `Store.queue_depths`."""
+        rows = await self._read(QueueDepth, sql.QUEUE_DEPTHS, (namespace,))
+        return {row.queue: row.tasks for row in rows}
+
+    async def due(self, now: Micros, limit: int) -> DueWork:
+        """See `Store.due`."""
+        return await self._on_reader(lambda: self._due(now, limit))
+
+    def _due(self, now: Micros, limit: int) -> DueWork:
+        def rows(statement: str) -> list[Any]:
+            return self._r.execute(statement, (now, limit)).fetchall()
+
+        return DueWork(
+            leases=[LeaseRow(*r) for r in rows(sql.DUE_LEASES)],
+            delayed=rows(sql.DUE_DELAYED),
+            expired=[ReadyRow(*r) for r in rows(sql.DUE_READY)],
+            sessions=[r[0] for r in rows(sql.DUE_SESSIONS)],
+            next_at=self._r.execute(sql.NEXT_DUE).get,
+        )
+
+    async def templates(self) -> list[TemplateRow]:
+        """See `Store.templates`."""
+        return await self._read(TemplateRow, sql.TEMPLATES, ())
+
+    async def agents(self) -> list[AgentRow]:
+        """See `Store.agents`."""
+        return await self._read(AgentRow, sql.AGENTS, ())
+
+    async def outbox(self) -> list[OutboxRow]:
+        """See `Store.outbox`."""
+        return await self._read(OutboxRow, sql.OUTBOX, ())
+
+    async def cap_leases(self, until: Micros) -> None:
+        """See `Store.cap_leases`."""
+        await self._on_writer(lambda: self._w.execute(sql.CAP_LEASES, (until,)))
+
+    async def facts(self) -> StoreFacts:
+        """See `Store.facts`."""
+        return await self._on_reader(self._facts)
+
+    def _facts(self) -> StoreFacts:
+        counts = {
+            table: self._r.execute(f"select count(*) from {table}").get
+            for table in sql.COUNTED_TABLES
+        }
+        pages, size = self._r.pragma("page_count"), self._r.pragma("page_size")
+        assert isinstance(pages, int) and isinstance(size, int)
+        return StoreFacts(
+            kind="sqlite",
+            location=self._location.text,
+            schema_version=SCHEMA_VERSION,
+            engine_version=f"SQLite {apsw.sqlite_lib_version()}",
+            bytes_used=pages * size,
+            counts=counts,
+        )
+
+    # -- threads ----------------------------------------------------------------------------
+
+    @property
+    def _w(self) -> apsw.Connection:
+        assert self._writer is not None, "the store is not open"
+        return self._writer
+
+    @property
+    def _r(self) -> apsw.Connection:
+        assert self._reader is not None, "the store is not open"
+        return self._reader
+
+    async def _on_writer(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._write_thread, work
+        )
+
+    async def _on_reader(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, work)
+
+    async def _read(
+        self, row: Callable[..., T], statement: str, given: Sequence[Any]
+    ) -> list[T]:
+        return await self._on_reader(
+            lambda: [row(*r) for r in self._r.execute(statement, given).fetchall()]
+        )
+
+    def _rows(
+        self, row: Callable[..., T], statement: str, given: Sequence[Any]
+    ) -> list[T]:
+        return [row(*r) for r in self._w.execute(statement, given).fetchall()]
+
+    def _in(
+        self, row: Callable[..., T], head: str, keys: Collection[str], tail: str = ""
+    ) -> list[T]:
+        found: list[T] = []
+        for chunk in _chunks(list(keys)):
+            found += self._rows(row, head + _list(chunk) + tail, chunk)
+        return found
+
+
+def _list(keys: Sequence[str]) -> str:
+    return "(" + ",".join("?" * len(keys)) + ")"
+
+
+def _chunks(rows: list[Any]) -> Iterable[list[Any]]:
+    start, left = 0, len(rows)
+    while left:
+        size = CHUNK if left >= CHUNK else 1 << (left.bit_length() - 1)
+        yield rows[start : start + size]
+        start += size
+        left -= size
+
+
+def _where(conditions: dict[str, str], filters: Filters) -> tuple[str, list[Any]]:
+    texts: list[str] = []
+    given: list[Any] = []
+    for name, value in filters.items():
+        if value is not None:
+            texts.append(conditions[name])
+            given += [value] * conditions[name].count("?")
+    return " and ".join(texts) or "true", given

@@ -1,0 +1,144 @@
+"""What the engine asks of a store. SQLite answers in `sqlite.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opscore.core.types import Micros
+from opscore.store.rows import (
+    AgentRow,
+    Changes,
+    LeaseRow,
+    Locked,
+    OutboxRow,
+    ReadyRow,
+    SessionRow,
+    StoredEvent,
+    TaskRow,
+    TemplateRow,
+    Wants,
+)
+
+Filters = Mapping[str, str | int | None]
+"""Column conditions of a list; None means no condition. The store says which names it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueWork:
+    """What time has brought: rows whose deadline is past, and when the next one will be."""
+
+    leases: Sequence[LeaseRow]
+    delayed: Sequence[tuple[str, str]]
+    expired: Sequence[ReadyRow]
+    sessions: Sequence[str]
+    next_at: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What `doctor` and `/ready` show."""
+
+    kind: str
+    location: str
+    schema_version: int
+    engine_version: str
+    bytes_used: int
+    counts: Mapping[str, int]
+
+
+class Store(Protocol):
+    """A journal with its queues. One `transact` at a time; reads run beside it."""
+
+    url: str
+
+    async def open(self) -> None:
+        """Open or create, migrate, and take sole ownership. Raises StoreRefused."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back. Idempotent."""
+        ...
+
+    def now(self) -> Micros:
+        """The store's clock, by which all deadlines are judged."""
+        ...
+
+    async def transact(
+        self,
+        wants: Wants,
+        known: Callable[[str], bool],
+        decide: Callable[[Locked], Changes],
+    ) -> int:
+        """Lock, let the caller decide, write and commit durably.
+
+        Returns the position of the first event written. If `decide` raises, nothing is written and the exception passes on. If the commit fails,
+        nothing of it is visible.
+        """
+        ...
+
+    async def journal(
+        self, session_id: str, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """Events of one session with seq > `after`, in order."""
+        ...
+
+    async def agent_journal(
+        self, agent_id: str, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """Events of one agent with seq > `after`, in order."""
+        ...
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """One header."""
+        ...
+
+    async def sessions(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[SessionRow]:
+        """Headers, newest first. Filters: namespace, workflow, status, agent_id, label_key,
+        label_value, since, until."""
+        ...
+
+    async def task(self, task_id: str) -> TaskRow | None:
+        """One task."""
+        ...
+
+    async def tasks(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[TaskRow]:
+        """Tasks, newest first. Filters: namespace, status, agent_id, capability, session_id."""
+        ...
+
+    async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
+        """Events of a session's journal that name this task, in order."""
+        ...
+
+    async def queue_depths(self, namespace: str) -> dict[str, int]:
+        """How many tasks may be claimed, by queue."""
+        ...
+
+    async def due(self, now: Micros, limit: int) -> DueWork:
+        """Deadlines that have passed by `now`."""
+        ...
+
+    async def templates(self) -> list[TemplateRow]:
+        """All template versions, oldest first."""
+        ...
+
+    async def agents(self) -> list[AgentRow]:
+        """All registered agents."""
+        ...
+
+    async def outbox(self) -> list[OutboxRow]:
+        """What is still to be carried out."""
+        ...
+
+    async def cap_leases(self, until: Micros) -> None:
+        """Shorten leases that end after `until`: on opening, no lease may outlast a full one."""
+        ...
+
+    async def facts(self) -> StoreFacts:
+        """Figures for people."""
+        ...
