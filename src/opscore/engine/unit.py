@@ -53,7 +53,7 @@ class Unit:
         self.cancels: list[CancelNotice] = []
         self.began: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
-        self.freed: set[str] = set()
+        self.freed: dict[str, str] = {}
         self.after: list[Callable[[], None]] = []
         self._projection = Projection(self.changes, now, means.lease)
         self._around = Surroundings(now, means.expressions, means.payload_limit)
@@ -127,7 +127,7 @@ class Unit:
         instance = state.tasks[task_id].instance_id
         if instance is not None:
             self.ended[instance] += 1
-            self.freed.add(task_id)
+            self.freed[task_id] = instance
 
     def _tell(
         self, state: SessionState, task_id: str, reason: str, grace: Micros

@@ -1,0 +1,77 @@
+"""Which instance takes which task.
+
+Tasks go in the order of their places; each to the capable instance with the largest free share of
+its slots, and among equals to the one that has been idle longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import TypeVar
+
+from opscore.core.types import Micros
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Slots:
+    """An instance's free slots: `free` of `size`; `idle_since` breaks ties; `queues` it serves."""
+
+    instance_id: str
+    queues: frozenset[Hashable]
+    free: int
+    size: int
+    idle_since: Micros
+
+
+def assign(
+    tasks: Sequence[tuple[Hashable, T]], instances: Iterable[Slots]
+) -> list[tuple[T, str]]:
+    """Pair tasks, given in order with their queue, with instance ids. Uses up `Slots.free`.
+
+    A task that no instance with a free slot serves is left out.
+    """
+    by_id = {slots.instance_id: slots for slots in instances if slots.free > 0}
+    heaps = _heaps({queue for queue, _ in tasks}, by_id)
+    pairs: list[tuple[T, str]] = []
+    for queue, task in tasks:
+        slots = _best(heaps[queue], by_id)
+        if slots is not None:
+            slots.free -= 1
+            pairs.append((task, slots.instance_id))
+    return pairs
+
+
+_Heap = list[tuple[float, Micros, str]]
+
+
+def _rank(slots: Slots) -> tuple[float, Micros, str]:
+    return (-slots.free / slots.size, slots.idle_since, slots.instance_id)
+
+
+def _heaps(queues: set[Hashable], by_id: Mapping[str, Slots]) -> dict[Hashable, _Heap]:
+    heaps: dict[Hashable, _Heap] = {}
+    for queue in queues:
+        heaps[queue] = [_rank(s) for s in by_id.values() if queue in s.queues]
+        heapify(heaps[queue])
+    return heaps
+
+
+def _best(heap: _Heap, by_id: Mapping[str, Slots]) -> Slots | None:
+    """The best instance; entries that went stale through other queues are put right on the way."""
+    while heap:
+        entry = heappop(heap)
+        slots = by_id[entry[2]]
+        rank = _rank(slots)
+        if slots.free > 0 and rank == entry:
+            if slots.free > 1:
+                heappush(
+                    heap, (-(slots.free - 1) / slots.size, slots.idle_since, entry[2])
+                )
+            return slots
+        if slots.free > 0:
+            heappush(heap, rank)
+    return None

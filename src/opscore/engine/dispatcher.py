@@ -1,0 +1,228 @@
+"""Available tasks meet waiting instances.
+
+An instance has a seat here while it is connected (or polls). Commits wake the queues they put
+tasks into; the dispatcher claims for free seats in batches, and hands out what was claimed only
+after the claim's commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from opscore.core.types import SECOND, Micros
+from opscore.engine.projection import queue_name
+from opscore.engine.records import ClaimedAttempt, SettlementReport
+from opscore.engine.requests import (
+    ClaimRequest,
+    Claims,
+    ClaimTasks,
+    Queue,
+    SettleAttempts,
+)
+from opscore.engine.unit import CancelNotice, Unit
+from opscore.engine.writer import Writer
+
+SEATS_PER_CLAIM = 128
+TASKS_PER_CLAIM = 400
+
+
+class Receiver(Protocol):
+    """How an instance hears of things. Called on the loop; must not block or raise."""
+
+    def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
+        """New attempts, already committed."""
+        ...
+
+    def cancel(
+        self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
+    ) -> None:
+        """Stop working on these."""
+        ...
+
+    def drain(self, reason: str) -> None:
+        """Take no more work."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """This seat was given to a newer connection, or the server stops."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One connected instance. `holding`: attempts handed out and not yet over."""
+
+    namespace: str
+    agent_id: str
+    instance_id: str
+    queues: frozenset[Queue]
+    max_in_flight: int
+    receiver: Receiver
+    idle_since: Micros
+    holding: dict[str, int] = field(default_factory=dict[str, int])
+    draining: bool = False
+
+    @property
+    def free(self) -> int:
+        """How many more attempts it takes now."""
+        return 0 if self.draining else self.max_in_flight - len(self.holding)
+
+
+def queues_of(
+    namespace: str, agent_name: str, capabilities: Iterable[str]
+) -> frozenset[Queue]:
+    """The queues that an agent serves: its own, and those of its capabilities."""
+    names = [queue_name(None, agent_name), *(queue_name(c, None) for c in capabilities)]
+    return frozenset((namespace, name) for name in names)
+
+
+class Dispatcher:
+    """Seats, woken queues, and the loop that brings them together."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        now: Callable[[], Micros],
+        span_id: Callable[[], str],
+        chance: Callable[[], float],
+    ) -> None:
+        self._writer = writer
+        self._now = now
+        self._span_id = span_id
+        self._chance = chance
+        self._seats: dict[str, Seat] = {}
+        self._free: dict[Queue, dict[str, Seat]] = {}
+        self._woken: set[Queue] = set()
+        self._something = asyncio.Event()
+
+    # -- seats ------------------------------------------------------------------------------
+
+    def sit(self, seat: Seat) -> None:
+        """Give an instance a seat; one that it already had is closed."""
+        old = self._seats.get(seat.instance_id)
+        if old is not None:
+            self.leave(old)
+            old.receiver.close("replaced by a newer connection of the same instance")
+        self._seats[seat.instance_id] = seat
+        self.refresh(seat)
+
+    def leave(self, seat: Seat) -> None:
+        """The connection is gone; its leases stay until they expire or the next hello."""
+        if self._seats.get(seat.instance_id) is seat:
+            del self._seats[seat.instance_id]
+        self._unlist(seat)
+
+    def refresh(self, seat: Seat) -> None:
+        """List the seat where it has free slots, after anything about it changed."""
+        self._unlist(seat)
+        if seat.free > 0 and self._seats.get(seat.instance_id) is seat:
+            for queue in seat.queues:
+                self._free.setdefault(queue, {})[seat.instance_id] = seat
+            if not self._woken.isdisjoint(seat.queues):
+                self._something.set()
+
+    def _unlist(self, seat: Seat) -> None:
+        for queue in seat.queues:
+            seats = self._free.get(queue)
+            if seats is not None and seats.get(seat.instance_id) is seat:
+                del seats[seat.instance_id]
+                if not seats:
+                    del self._free[queue]
+
+    def seats(self, agent_id: str | None = None) -> list[Seat]:
+        """All seats, or those of one agent."""
+        return [s for s in self._seats.values() if agent_id in (None, s.agent_id)]
+
+    def seat(self, instance_id: str) -> Seat | None:
+        """The seat of an instance."""
+        return self._seats.get(instance_id)
+
+    # -- what commits bring -----------------------------------------------------------------
+
+    def wake(self, queues: Iterable[Queue]) -> None:
+        """Tasks may wait in these queues."""
+        self._woken.update(queues)
+        if any(queue in self._free for queue in self._woken):
+            self._something.set()
+
+    def committed(self, unit: Unit) -> None:
+        """Free slots, pass on cancellations, wake queues."""
+        for task_id, instance_id in unit.freed.items():
+            seat = self._seats.get(instance_id)
+            if seat is not None and seat.holding.pop(task_id, None) is not None:
+                if not seat.holding:
+                    seat.idle_since = unit.now
+                self.refresh(seat)
+        for notice in unit.cancels:
+            self._cancel(notice)
+        if unit.changes.ready:
+            self.wake({(r.namespace, r.queue) for r in unit.changes.ready.values()})
+
+    def _cancel(self, notice: CancelNotice) -> None:
+        seat = self._seats.get(notice.instance_id)
+        if seat is not None:
+            pair = (notice.task_id, notice.attempt)
+            seat.receiver.cancel([pair], notice.reason, notice.grace / SECOND)
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Claim for free seats whenever a queue they serve was woken."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while (command := self._next_claim()) is not None:
+                await self._claim(command)
+
+    def _next_claim(self) -> ClaimTasks | None:
+        chosen: dict[str, Seat] = {}
+        limits: dict[Queue, int] = {}
+        for queue in self._woken:
+            room = 0
+            for seat in self._free.get(queue, {}).values():
+                if len(chosen) >= SEATS_PER_CLAIM and seat.instance_id not in chosen:
+                    break
+                chosen[seat.instance_id] = seat
+                room += seat.free
+            if room:
+                limits[queue] = min(room, TASKS_PER_CLAIM)
+        if not limits:
+            return None
+        self._woken.difference_update(limits)
+        requests = [_request(seat) for seat in chosen.values()]
+        return ClaimTasks(requests, limits, self._span_id)
+
+    async def _claim(self, command: ClaimTasks) -> None:
+        claims = await self._writer.submit(command)
+        self._woken.update(q for q in command.limits if q not in claims.drained)
+        self._hand_out(claims)
+
+    def _hand_out(self, claims: Claims) -> None:
+        for instance_id, attempts in claims.attempts.items():
+            seat = self._seats.get(instance_id)
+            if seat is None:
+                self._return(attempts)
+                continue
+            seat.holding.update((a.task_id, a.attempt) for a in attempts)
+            self.refresh(seat)
+            seat.receiver.tasks(attempts)
+
+    def _return(self, attempts: Sequence[ClaimedAttempt]) -> None:
+        """The instance left before it was told: nobody has begun these."""
+        reports = [SettlementReport(a.task_id, a.attempt, "released") for a in attempts]
+        self._writer.submit(SettleAttempts(reports, self._chance))
+
+
+def _request(seat: Seat) -> ClaimRequest:
+    return ClaimRequest(
+        seat.namespace,
+        seat.agent_id,
+        seat.instance_id,
+        seat.queues,
+        seat.free,
+        seat.max_in_flight,
+        seat.idle_since,
+    )

@@ -1,0 +1,343 @@
+"""The commands of the write path that concern sessions, tasks and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from opscore.core import commands as cmd
+from opscore.core.errors import NotFound
+from opscore.core.events import SessionStarted
+from opscore.core.matching import Slots, assign
+from opscore.core.retry import AGENT_LOST, TIMEOUT
+from opscore.core.state import SessionState, TaskState
+from opscore.core.task import Completed, Failed, Outcome, Released
+from opscore.core.types import ErrorInfo, Micros, session_id_of
+from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+from opscore.engine.unit import Means, Unit, raise_refused
+from opscore.store.rows import LeaseRow, ReadyRow, Wants
+
+Queue = tuple[str, str]
+"""(namespace, queue name)."""
+
+
+def _want_session(wants: Wants, means: Means, session_id: str) -> None:
+    if not means.sessions.has(session_id):
+        wants.sessions.add(session_id)
+
+
+@dataclass(slots=True)
+class OnSession:
+    """One core command on one session. `namespace` None: whoever asks may see every session."""
+
+    session_id: str
+    command: cmd.SessionCommand
+    namespace: str | None = None
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The session's journal, unless it is in memory."""
+        _want_session(wants, means, self.session_id)
+
+    def apply(self, unit: Unit) -> None:
+        """Raises NotFound, or what the core's refusal means."""
+        state = unit.session(self.session_id)
+        if state is None or self.namespace not in (None, state.namespace):
+            raise NotFound(f"there is no session {self.session_id}")
+        raise_refused(unit.decide(state, self.command))
+
+
+@dataclass(slots=True)
+class StartSessions:
+    """Begin sessions; the ids are new."""
+
+    starts: Sequence[tuple[str, SessionStarted]]
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        self.weight = len(self.starts)
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: no journal knows the ids."""
+
+    def apply(self, unit: Unit) -> None:
+        """Cannot be refused: input and version were checked before."""
+        for session_id, event in self.starts:
+            unit.start(session_id, cmd.Start(event), event.namespace)
+
+
+@dataclass(slots=True)
+class SettleAttempts:
+    """What agents report of attempts. `agent_id`: only that agent's attempts may be named."""
+
+    reports: Sequence[SettlementReport]
+    chance: Callable[[], float]
+    agent_id: str | None = None
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        self.weight = max(1, len(self.reports))
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The journals of the sessions named."""
+        for report in self.reports:
+            session_id = session_id_of(report.task_id)
+            if session_id is not None:
+                _want_session(wants, means, session_id)
+
+    def apply(self, unit: Unit) -> list[VerdictRecord]:
+        """One verdict for each report, in order."""
+        return [self._settle(unit, report) for report in self.reports]
+
+    def _settle(self, unit: Unit, report: SettlementReport) -> VerdictRecord:
+        limit = unit.means.payload_limit
+        if len(report.output) > limit:
+            detail = f"the output has {len(report.output)} bytes; the limit is {limit}"
+            return VerdictRecord(report.task_id, report.attempt, "invalid", detail)
+        state, task = _task_of(unit, report.task_id)
+        if state is None or task is None:
+            return VerdictRecord(
+                report.task_id,
+                report.attempt,
+                "unknown_task",
+                f"no task {report.task_id}",
+            )
+        if self.agent_id is not None and task.agent_id != self.agent_id:
+            detail = f"task {report.task_id} is not with agent {self.agent_id}"
+            return VerdictRecord(
+                report.task_id, report.attempt, "stale_attempt", detail
+            )
+        command = cmd.Settle(
+            report.task_id, report.attempt, _outcome(report), self.chance()
+        )
+        refused = unit.decide(state, command)
+        if refused is not None:
+            return VerdictRecord(
+                report.task_id, report.attempt, refused.code, refused.detail
+            )
+        return VerdictRecord(report.task_id, report.attempt, "recorded")
+
+
+def _task_of(unit: Unit, task_id: str) -> tuple[SessionState | None, TaskState | None]:
+    session_id = session_id_of(task_id)
+    state = unit.session(session_id) if session_id is not None else None
+    return state, state.tasks.get(task_id) if state is not None else None
+
+
+def _outcome(report: SettlementReport) -> Outcome:
+    match report.outcome:
+        case "completed":
+            return Completed(report.output, report.usage)
+        case "released":
+            return Released("released by its agent")
+        case _:
+            return Failed(
+                report.error or ErrorInfo("error", "the agent gave no reason")
+            )
+
+
+@dataclass(slots=True)
+class Beat:
+    """Extend the leases of attempts; answers with those that are not the sender's any more."""
+
+    attempts: Sequence[tuple[str, int]]
+    instance_id: str | None = None
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The lease rows."""
+        wants.leases.update(task_id for task_id, _ in self.attempts)
+
+    def apply(self, unit: Unit) -> list[tuple[str, int]]:
+        """The stale attempts."""
+        return [pair for pair in self.attempts if not self._extend(unit, *pair)]
+
+    def _extend(self, unit: Unit, task_id: str, attempt: int) -> bool:
+        lease = unit.locked.leases.get(task_id)
+        if (
+            lease is None
+            or lease.attempt != attempt
+            or task_id in unit.changes.unleased
+        ):
+            return False
+        if self.instance_id not in (None, lease.instance_id):
+            return False
+        unit.changes.extended[task_id] = unit.now + unit.means.lease
+        return True
+
+
+@dataclass(slots=True)
+class Expire:
+    """A lease or an attempt's time is over, unless a heartbeat came first."""
+
+    lease: LeaseRow
+    chance: float
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The lease as it is now, and the session."""
+        wants.leases.add(self.lease.task_id)
+        _want_session(wants, means, self.lease.session_id)
+
+    def apply(self, unit: Unit) -> bool:
+        """Whether the attempt was ended."""
+        task_id = self.lease.task_id
+        lease = unit.locked.leases.get(task_id)
+        if lease is None or lease.attempt != self.lease.attempt:
+            return False
+        if task_id in unit.changes.unleased:
+            return False
+        error = _why_over(
+            lease, unit.changes.extended.get(task_id, lease.until), unit.now
+        )
+        state = unit.session(lease.session_id)
+        if error is None or state is None:
+            return False
+        command = cmd.Settle(task_id, lease.attempt, Failed(error), self.chance)
+        return unit.decide(state, command) is None
+
+
+def _why_over(lease: LeaseRow, until: Micros, now: Micros) -> ErrorInfo | None:
+    if lease.deadline is not None and lease.deadline <= now:
+        return ErrorInfo(TIMEOUT, "the attempt took longer than its timeout")
+    if until <= now:
+        return ErrorInfo(
+            AGENT_LOST, f"no sign of life from instance {lease.instance_id}"
+        )
+    return None
+
+
+@dataclass(slots=True)
+class Reclaim:
+    """An instance says what it still holds: what it does not list returns at once.
+
+    Answers (owned, stale): of the attempts listed, those it owns and those it does not.
+    """
+
+    instance_id: str
+    holding: Sequence[tuple[str, int]]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The instance's leases, with their sessions."""
+        wants.holders.add(self.instance_id)
+
+    def apply(self, unit: Unit) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """See the class."""
+        listed = set(self.holding)
+        owned: list[tuple[str, int]] = []
+        for lease in unit.locked.held.get(self.instance_id, ()):
+            pair = (lease.task_id, lease.attempt)
+            if lease.task_id in unit.changes.unleased:
+                continue
+            if pair in listed:
+                owned.append(pair)
+            else:
+                self._return(unit, lease)
+        stale = [pair for pair in self.holding if pair not in set(owned)]
+        return owned, stale
+
+    def _return(self, unit: Unit, lease: LeaseRow) -> None:
+        state = unit.session(lease.session_id)
+        if state is not None:
+            why = Released("its instance came back without it")
+            unit.decide(state, cmd.Settle(lease.task_id, lease.attempt, why, 0.0))
+
+
+@dataclass(slots=True)
+class ClaimRequest:
+    """Free slots of one instance."""
+
+    namespace: str
+    agent_id: str
+    instance_id: str
+    queues: frozenset[Queue]
+    free: int
+    size: int
+    idle_since: Micros
+
+
+@dataclass(slots=True)
+class Claims:
+    """What a claim gave: attempts by instance, and the queues that held no more."""
+
+    attempts: dict[str, list[ClaimedAttempt]] = field(
+        default_factory=dict[str, list[ClaimedAttempt]]
+    )
+    drained: set[Queue] = field(default_factory=set[Queue])
+
+
+@dataclass(slots=True)
+class ClaimTasks:
+    """Tasks for free slots. `span_id` makes the span ids of the attempts."""
+
+    requests: Sequence[ClaimRequest]
+    limits: Mapping[Queue, int]
+    span_id: Callable[[], str]
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        self.weight = max(1, min(500, sum(self.limits.values())))
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Candidates of each queue, and how many attempts each instance has in flight."""
+        for queue, limit in self.limits.items():
+            wants.claims[queue] = max(limit, wants.claims.get(queue, 0))
+        wants.instances.update(r.instance_id for r in self.requests)
+
+    def apply(self, unit: Unit) -> Claims:
+        """Cannot be refused; a candidate that cannot be claimed any more is passed over."""
+        claims = Claims()
+        candidates: list[tuple[Hashable, ReadyRow]] = []
+        for queue, limit in self.limits.items():
+            rows = unit.locked.candidates.get(queue, [])
+            if len(rows) < limit:
+                claims.drained.add(queue)
+            candidates += [
+                (queue, row) for row in rows if row.task_id not in unit.changes.unready
+            ]
+        candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
+        by_id = {r.instance_id: r for r in self.requests}
+        for row, instance_id in assign(
+            candidates, [self._slots(unit, r) for r in self.requests]
+        ):
+            attempt = _claim(unit, row, by_id[instance_id], self.span_id)
+            if attempt is not None:
+                claims.attempts.setdefault(instance_id, []).append(attempt)
+        return claims
+
+    def _slots(self, unit: Unit, request: ClaimRequest) -> Slots:
+        """Slots as counted under the lock: leases, less those that this batch has ended."""
+        who = request.instance_id
+        held = unit.locked.in_flight.get(who, 0) + unit.began[who] - unit.ended[who]
+        free = min(request.free, request.size - held)
+        return Slots(
+            who, frozenset(request.queues), free, request.size, request.idle_since
+        )
+
+
+def _claim(
+    unit: Unit, row: ReadyRow, request: ClaimRequest, span_id: Callable[[], str]
+) -> ClaimedAttempt | None:
+    state = unit.session(row.session_id)
+    if state is None:
+        return None
+    command = cmd.Claim(row.task_id, request.agent_id, request.instance_id)
+    if unit.decide(state, command) is not None:
+        return None
+    task = state.tasks[row.task_id]
+    assert task.input is not None
+    return ClaimedAttempt(
+        task_id=task.task_id,
+        attempt=task.attempt,
+        session_id=state.session_id,
+        namespace=state.namespace,
+        step=task.step,
+        capability=task.capability,
+        input=task.input,
+        context=state.context,
+        lease_until=unit.now + unit.means.lease,
+        deadline=task.deadline,
+        trace_id=state.trace_id,
+        span_id=span_id(),
+    )
