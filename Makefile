@@ -41,7 +41,7 @@ check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, genera
 	@echo "check: types" && $(BIN)/pyright --warnings
 	@echo "check: import rules" && $(BIN)/lint-imports --no-cache
 	@echo "check: tidiness" && $(BIN)/python -m pytest -q tests/tidy
-	@echo "check: generated documentation" && $(BIN)/python tools/generate.py --check
+	@echo "check: generated documentation" && $(BIN)/python -m tools.generate --check
 	@echo "check: all good"
 
 .PHONY: format
@@ -54,7 +54,7 @@ bench: $(VENV)/.ready-dev ## Measure (minutes): throughput, latency, memory
 
 .PHONY: docs
 docs: $(VENV)/.ready-dev ## Write the generated parts of docs/
-	@$(BIN)/python tools/generate.py
+	@$(BIN)/python -m tools.generate
 
 .PHONY: lock
 lock: requirements/lock.txt ## Resolve the dependencies again (ARGS=--upgrade for newer versions)
