@@ -56,6 +56,10 @@ bench: $(VENV)/.ready-dev ## Measure (minutes): throughput, latency, memory
 docs: $(VENV)/.ready-dev ## Write the generated parts of docs/
 	@$(BIN)/python -m tools.generate
 
+.PHONY: build
+build: $(VENV)/.ready-dev ## Build the wheel and the source archive into dist/
+	@rm -rf dist && $(BIN)/hatchling build
+
 .PHONY: lock
 lock: requirements/lock.txt ## Resolve the dependencies again (ARGS=--upgrade for newer versions)
 	@test -x .venv-lock/bin/uv || { "$$(tools/setup.sh python)" -m venv .venv-lock && \
