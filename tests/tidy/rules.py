@@ -39,7 +39,7 @@ SQL_STATEMENT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
 def short_files(source: Source) -> Iterator[Finding]:
@@ -172,6 +172,11 @@ def nothing_is_unfinished(source: Source) -> Iterator[Finding]:
     for number, line in enumerate(source.text.splitlines(), start=1):
         if found := UNFINISHED.search(line):
             yield source.finding(number, f"{found.group()}: finish it or write it down as an issue")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            if isinstance(raised, ast.Name) and raised.id == "NotImplementedError":
+                yield source.finding(node, "an unfinished function; a Protocol needs no body")
 
 
 def sql_stays_in_the_store(source: Source) -> Iterator[Finding]:
