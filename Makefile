@@ -39,7 +39,7 @@ check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, genera
 	@echo "check: format" && $(BIN)/ruff format --check --quiet .
 	@echo "check: lint" && $(BIN)/ruff check --quiet .
 	@echo "check: types" && $(BIN)/pyright --warnings
-	@echo "check: import rules" && $(BIN)/lint-imports --no-cache
+	@echo "check: import rules" && $(BIN)/lint-imports --no-cache --no-logo
 	@echo "check: tidiness" && $(BIN)/python -m pytest -q tests/tidy
 	@echo "check: generated documentation" && $(BIN)/python -m tools.generate --check
 	@echo "check: all good"

@@ -33,6 +33,9 @@ find_python() {
             return
         fi
     done
+    if [ -n "${PYTHON:-}" ] && [ -z "$too_old$without_venv" ]; then
+        fail "PYTHON=$PYTHON is not a Python that runs. Name one of 3.11 or newer, or leave PYTHON out."
+    fi
     if [ -n "$without_venv" ]; then
         fail "found$without_venv, but without the venv module. On Debian and Ubuntu: apt install python3-venv; then run make again."
     fi

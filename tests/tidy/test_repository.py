@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from tests.tidy.exceptions import QUOTING, excepted
 from tests.tidy.source import ROOT, files
 

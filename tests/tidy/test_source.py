@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.tidy import exceptions, rules
 from tests.tidy.source import ROOT, Finding, sources
 
