@@ -1,0 +1,30 @@
+"""Every exception from the tidy rules, with its reason. There is no other place for one."""
+
+from __future__ import annotations
+
+CLOCK_AND_CHANCE = {
+    "src/opscore/engine/clock.py": "it is the one reader of time",
+    "src/opscore/engine/engine.py": "the composition root makes the random.Random that all others are given",
+    "src/opscore/api/context.py": "it names requests with random ids before the engine is asked",
+    "src/opscore/sdk/": "it runs in the agent's process; its time and ids decide nothing in the server",
+    "src/opscore/cli/": "it waits for and shows time to a person, outside the engine",
+    "src/opscore/demo/": "it waits for and shows time to a person, outside the engine",
+}
+"""Files and folders that may read the clock, sleep or draw random numbers."""
+
+SQL = {
+    "src/opscore/store/": "the only place that knows SQL",
+}
+"""Files and folders that may hold SQL."""
+
+QUOTING = {
+    "tests/tidy/": "the rules and their tests quote what they forbid",
+}
+"""Files and folders that may name what is forbidden."""
+
+
+def excepted(path: str, exceptions: dict[str, str]) -> bool:
+    """Whether a path is one of the exceptions or lies in an excepted folder."""
+    return any(
+        path == each or (each.endswith("/") and path.startswith(each)) for each in exceptions
+    )
