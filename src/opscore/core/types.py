@@ -113,9 +113,7 @@ STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
     StepStatus.WAITING: frozenset(
         {StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
     ),
-    StepStatus.RUNNING: frozenset(
-        {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
-    ),
+    StepStatus.RUNNING: frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}),
     StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED}),
     StepStatus.FAILED: frozenset({StepStatus.RUNNING}),
     StepStatus.SKIPPED: frozenset(),
@@ -127,9 +125,7 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.SCHEDULED: frozenset(
         {TaskStatus.AVAILABLE, TaskStatus.FAILED, TaskStatus.CANCELLED}
     ),
-    TaskStatus.AVAILABLE: frozenset(
-        {TaskStatus.RUNNING, TaskStatus.FAILED, TaskStatus.CANCELLED}
-    ),
+    TaskStatus.AVAILABLE: frozenset({TaskStatus.RUNNING, TaskStatus.FAILED, TaskStatus.CANCELLED}),
     TaskStatus.RUNNING: frozenset(
         {
             TaskStatus.COMPLETED,
@@ -144,9 +140,7 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.CANCELLED: frozenset(),
 }
 
-SESSION_ENDED = frozenset(
-    {SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED}
-)
+SESSION_ENDED = frozenset({SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED})
 STEP_ENDED = frozenset(
     {
         StepStatus.COMPLETED,
