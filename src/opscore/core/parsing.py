@@ -83,9 +83,10 @@ def _read_template(
     schema = _read_schema(reader, node)
     defaults = _read_defaults(reader, node)
     nodes = _step_nodes(reader, node)
-    needs = {each: _read_needs(reader, each, nodes) for each in nodes}
+    needs, unclear = _read_all_needs(reader, nodes)
     order = _read_order(reader, needs)
-    around = Surroundings(defaults, needs, ancestors_of(needs, order), older.bound)
+    ancestors = ancestors_of(needs, order)
+    around = Surroundings(defaults, needs, ancestors, older.bound, unclear)
     steps = {each: read_step(reader, each, nodes[each], around) for each in nodes}
     every = ExpressionScope(SESSION_NAMES, frozenset(needs), frozenset(needs))
     description = node.get("description", "")
@@ -179,6 +180,20 @@ def _step_nodes(reader: Reader, node: Mapping[str, object]) -> dict[str, dict[st
         read_step_name(reader, name, pointer("steps", name))
         nodes[name] = reader.mapping(each, pointer("steps", name), f"step '{name[:60]}'") or {}
     return nodes
+
+
+def _read_all_needs(
+    reader: Reader, nodes: Mapping[str, Mapping[str, object]]
+) -> tuple[Needs, frozenset[str]]:
+    """The needs of each step, and the names of the steps whose needs hold a mistake."""
+    needs: dict[str, tuple[str, ...]] = {}
+    unclear: set[str] = set()
+    for name in nodes:
+        before = len(reader.faults)
+        needs[name] = _read_needs(reader, name, nodes)
+        if len(reader.faults) > before:
+            unclear.add(name)
+    return needs, frozenset(unclear)
 
 
 def _read_needs(

@@ -32,9 +32,9 @@ class Reader:
     check_expression: CheckExpression
     faults: list[Fault] = field(default_factory=list[Fault])
 
-    def fault(self, where: str, message: str, hint: str = "") -> None:
+    def fault(self, where: str, message: str, hint: str = "", *, at_key: bool = False) -> None:
         """Note one mistake at a pointer."""
-        self.faults.append(Fault(where, message, hint))
+        self.faults.append(Fault(where, message, hint, at_key=at_key))
 
     def mapping(self, node: object, where: str, what: str) -> dict[str, object] | None:
         """The node as a mapping."""
@@ -55,10 +55,10 @@ class Reader:
             if key in known or key.startswith("x-"):
                 continue
             if key in not_yet:
-                self.fault(where + pointer(key), f"'{key}' {NOT_YET}")
+                self.fault(where + pointer(key), f"'{key}' {NOT_YET}", at_key=True)
                 continue
             hint = suggest(key, known) or f"known keys: {', '.join(known)}"
-            self.fault(where + pointer(key), f"unknown key '{key}'", hint)
+            self.fault(where + pointer(key), f"unknown key '{key}'", hint, at_key=True)
 
     def text(self, node: object, where: str, what: str, *, limit: int = 4096) -> str | None:
         """Text that holds no expression."""

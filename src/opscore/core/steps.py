@@ -72,11 +72,16 @@ class Surroundings:
     needs: Mapping[str, tuple[str, ...]]
     ancestors: Mapping[str, frozenset[str]]
     bound: frozenset[str]
+    unclear: frozenset[str] = frozenset()
 
     def scope(self, name: str, more: frozenset[str] = frozenset()) -> ExpressionScope:
-        """The scope of a step's expressions. A step on a cycle may mention every step."""
+        """The scope of a step's expressions.
+
+        A step whose `needs` hold a mistake may mention every step: one fault is enough.
+        """
         every = frozenset(self.needs)
-        return ExpressionScope(SESSION_NAMES | more, self.ancestors.get(name, every), every)
+        known = every if name in self.unclear else self.ancestors.get(name, every)
+        return ExpressionScope(SESSION_NAMES | more, known, every)
 
 
 def read_step_name(reader: Reader, name: str, where: str) -> None:
@@ -127,7 +132,9 @@ def _read_kind(reader: Reader, node: Mapping[str, object], where: str, *, bound:
     if len(kinds) > 1:
         message = f"a step is exactly one of {', '.join(KINDS)}; this one has {' and '.join(kinds)}"
         reader.fault(where + pointer(kinds[1]), message, "make two steps of it")
-    if not kinds and not bound:
+    # An unknown key is most likely the misspelt kind, and it is a fault already.
+    slipped = any(key not in STEP_KEYS and not key.startswith("x-") for key in node)
+    if not kinds and not bound and not slipped:
         hint = f"add one of: {', '.join(KINDS)}"
         reader.fault(where, "the step does not say what it does", hint)
     kind = kinds[0] if kinds else "bound"
