@@ -15,7 +15,8 @@ class Fault:
     """One mistake in something that a user wrote.
 
     `pointer` is an RFC 6901 JSON pointer into the document; `line` and `column` count from 1 and
-    are known when the document was text; `hint` says what to do.
+    are known when the document was text; `hint` says what to do; `at_key` places the fault at the
+    key instead of its value.
     """
 
     pointer: str
@@ -24,6 +25,7 @@ class Fault:
     line: int | None = None
     column: int | None = None
     severity: str = "error"
+    at_key: bool = False
 
 
 class OpsCoreError(Exception):

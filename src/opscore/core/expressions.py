@@ -11,7 +11,28 @@ from opscore.core.types import ErrorInfo, Json, StepStatus
 
 
 class ExpressionFailed(Exception):
-    """An expression could not be evaluated; the message names the expression and the reason."""
+    """An expression could not be evaluated; the message names the expression and the reason.
+
+    `error_class` is `expression`, or `expression_limit` when a bound on its cost stopped it.
+    """
+
+    def __init__(self, message: str, error_class: str = "expression") -> None:
+        super().__init__(message)
+        self.error_class = error_class
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionScope:
+    """What an expression at one place of a template may mention, known before anything runs.
+
+    `names` are the roots in scope (`input`, `steps`, …), `steps` the steps whose output may be
+    read there, and `all_steps` every step of the template, to tell a typing mistake from a step
+    that is not an ancestor.
+    """
+
+    names: frozenset[str]
+    steps: frozenset[str] = frozenset()
+    all_steps: frozenset[str] = frozenset()
 
     error_class = "expression_failed"
 

@@ -26,7 +26,7 @@ class Interpolated:
     parts: tuple[str | Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Value:
     """A JSON tree whose strings may be `Expression` or `Interpolated`.
 

@@ -118,9 +118,7 @@ STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
             StepStatus.CANCELLED,
         }
     ),
-    StepStatus.RUNNING: frozenset(
-        {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}
-    ),
+    StepStatus.RUNNING: frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}),
     StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED}),
     StepStatus.FAILED: frozenset({StepStatus.PENDING, StepStatus.RUNNING}),
     StepStatus.SKIPPED: frozenset(),
@@ -132,9 +130,7 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.SCHEDULED: frozenset(
         {TaskStatus.AVAILABLE, TaskStatus.FAILED, TaskStatus.CANCELLED}
     ),
-    TaskStatus.AVAILABLE: frozenset(
-        {TaskStatus.RUNNING, TaskStatus.FAILED, TaskStatus.CANCELLED}
-    ),
+    TaskStatus.AVAILABLE: frozenset({TaskStatus.RUNNING, TaskStatus.FAILED, TaskStatus.CANCELLED}),
     TaskStatus.RUNNING: frozenset(
         {
             TaskStatus.COMPLETED,
@@ -149,9 +145,7 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.CANCELLED: frozenset(),
 }
 
-SESSION_ENDED = frozenset(
-    {SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED}
-)
+SESSION_ENDED = frozenset({SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED})
 STEP_ENDED = frozenset(
     {
         StepStatus.COMPLETED,

@@ -1,0 +1,134 @@
+"""Retry and timeout as templates write them, read into the records that the decider follows.
+
+Each reader gives only the keys that were written, so that a step's keys can be laid over those of
+`defaults` before the record is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from opscore.core.durations import show_duration
+from opscore.core.reading import Reader
+from opscore.core.template import RetryPolicy, Timeouts
+from opscore.core.trees import is_list, is_map, kind_of
+from opscore.core.types import Micros
+
+BACKOFFS = ("constant", "linear", "exponential")
+RETRY_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter", "errors")
+MAX_ATTEMPTS = 1000
+
+
+class RetryKeys(TypedDict, total=False):
+    """What `retry` may say, by the field of `RetryPolicy`."""
+
+    max_attempts: int
+    backoff: str
+    initial_delay: Micros
+    max_delay: Micros
+    jitter: float
+    errors: frozenset[str]
+
+
+class TimeoutKeys(TypedDict, total=False):
+    """What `timeout` may say, by the field of `Timeouts`."""
+
+    attempt: Micros
+    queue: Micros
+    total: Micros
+
+
+def read_retry(reader: Reader, node: object, where: str) -> RetryKeys:
+    """`retry`: a mapping, or a number that is `maxAttempts`."""
+    if isinstance(node, int) and not isinstance(node, bool):
+        node, where_of = {"maxAttempts": node}, {"maxAttempts": where}
+    elif is_map(node):
+        reader.known_keys(node, where, RETRY_KEYS)
+        where_of = {key: f"{where}/{key}" for key in RETRY_KEYS}
+    else:
+        hint = "write a number of attempts, or keys such as maxAttempts"
+        reader.fault(where, f"retry must be a number or a mapping, not {kind_of(node)}", hint)
+        return {}
+    return _retry_keys(reader, node, where_of)
+
+
+def _retry_keys(
+    reader: Reader, node: Mapping[str, object], where_of: Mapping[str, str]
+) -> RetryKeys:
+    keys: RetryKeys = {}
+    if "maxAttempts" in node:
+        where = where_of["maxAttempts"]
+        count = reader.integer(node["maxAttempts"], where, "maxAttempts", 1, MAX_ATTEMPTS)
+        if count is not None:
+            keys["max_attempts"] = count
+    if "backoff" in node:
+        if node["backoff"] in BACKOFFS:
+            keys["backoff"] = str(node["backoff"])
+        else:
+            reader.fault(where_of["backoff"], f"backoff is one of: {', '.join(BACKOFFS)}")
+    if "initialDelay" in node:
+        delay = reader.duration(node["initialDelay"], where_of["initialDelay"], "initialDelay")
+        if delay is not None:
+            keys["initial_delay"] = delay
+    if "maxDelay" in node:
+        delay = reader.duration(node["maxDelay"], where_of["maxDelay"], "maxDelay")
+        if delay is not None:
+            keys["max_delay"] = delay
+    if "jitter" in node:
+        jitter = node["jitter"]
+        if isinstance(jitter, int | float) and not isinstance(jitter, bool) and 0 <= jitter <= 1:
+            keys["jitter"] = float(jitter)
+        else:
+            reader.fault(where_of["jitter"], "jitter must be a number from 0 to 1")
+    if "errors" in node:
+        keys["errors"] = _errors(reader, node["errors"], where_of["errors"])
+    return keys
+
+
+def _errors(reader: Reader, node: object, where: str) -> frozenset[str]:
+    if not is_list(node) or not node:
+        reader.fault(where, "errors must be a list of error classes", "for example [timeout]")
+        return frozenset()
+    return frozenset(name for name, _ in reader.strings(node, where, "an error class"))
+
+
+def make_retry(reader: Reader, defaults: RetryKeys, own: RetryKeys, where: str) -> RetryPolicy:
+    """Lay a step's keys over the defaults. The delays must still fit each other."""
+    keys: RetryKeys = {**defaults, **own}
+    policy = RetryPolicy(**keys)
+    if "max_delay" not in keys and policy.initial_delay > policy.max_delay:
+        return RetryPolicy(**{**keys, "max_delay": policy.initial_delay})
+    if policy.initial_delay > policy.max_delay:
+        longest, first = show_duration(policy.max_delay), show_duration(policy.initial_delay)
+        reader.fault(where, f"maxDelay {longest} is shorter than initialDelay {first}")
+    return policy
+
+
+def read_timeout(reader: Reader, node: object, where: str) -> TimeoutKeys:
+    """`timeout`: a mapping, or a duration that is `attempt`."""
+    keys: TimeoutKeys = {}
+    if not is_map(node):
+        attempt = reader.duration(node, where, "timeout")
+        return {"attempt": attempt} if attempt is not None else {}
+    reader.known_keys(node, where, ("attempt", "queue", "total"), ("heartbeat",))
+    for key in ("attempt", "queue", "total"):
+        if key in node:
+            found = reader.duration(node[key], f"{where}/{key}", f"timeout {key}")
+            if found is not None:
+                keys[key] = found
+    return keys
+
+
+def read_total(reader: Reader, node: object, where: str) -> Timeouts:
+    """`timeout` of a whole template: a duration, or a mapping with `total`."""
+    if is_map(node):
+        for key in ("attempt", "queue"):
+            if key in node:
+                hint = "move it to defaults.timeout"
+                reader.fault(f"{where}/{key}", f"'{key}' bounds a step, not a session", hint)
+        reader.known_keys(node, where, ("total", "attempt", "queue"))
+        if "total" not in node:
+            return Timeouts()
+        node, where = node["total"], f"{where}/total"
+    return Timeouts(total=reader.duration(node, where, "timeout"))

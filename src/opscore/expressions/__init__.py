@@ -1,0 +1,164 @@
+"""CEL behind the core's Protocol: `core.expressions.Expressions`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import msgspec
+from cel_expr_python import cel
+
+from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
+from opscore.core.template import Expression, Interpolated, Value
+from opscore.core.trees import is_list, is_map
+from opscore.core.types import Json
+from opscore.expressions.program import (
+    NotCel,
+    Program,
+    compile_text,
+    complaint,
+    evaluate,
+    evaluate_json,
+    new_environment,
+    undeclared,
+)
+from opscore.expressions.results import Raw, text_of
+from opscore.expressions.views import elements
+
+__all__ = ["CelExpressions"]
+
+MAX_PROGRAMS = 4096
+
+Piece: TypeAlias = bytes | Program | tuple[str | Program, ...]
+"""Encoded text, an expression, or the parts of an interpolated string."""
+
+
+class CelExpressions:
+    """Checks and evaluates expressions. For one thread: it keeps what it compiled.
+
+    At most `MAX_PROGRAMS` compiled expressions are kept, the longest unused go first; what was
+    made of a `Value` is kept as long as the value lives.
+    """
+
+    def __init__(self) -> None:
+        self._environment = _environment()
+        self._programs: OrderedDict[str, Program] = OrderedDict()
+        self._constants: WeakKeyDictionary[Value, Json] = WeakKeyDictionary()
+        self._pieces: WeakKeyDictionary[Value, tuple[Piece, ...]] = WeakKeyDictionary()
+
+    def check(self, text: str, scope: ExpressionScope) -> str | None:
+        """What is wrong with an expression at a place with this scope, or None."""
+        try:
+            return complaint(self._program(text), scope)
+        except NotCel as error:
+            return undeclared(str(error), scope)
+
+    def render(self, value: Value, scope: Scope) -> Json:
+        """Encode the tree with its expressions replaced. Raises `ExpressionFailed`."""
+        constant = self._constants.get(value)
+        if constant is not None:
+            return constant
+        if not value.dynamic:
+            return self._constant(value)
+        if isinstance(value.tree, Expression):
+            return evaluate_json(self._compiled(value.tree.text), scope)
+        pieces = self._pieces.get(value)
+        if pieces is None:
+            pieces = self._pieces[value] = tuple(self._split(value.tree))
+        return Raw(b"".join([_piece(piece, scope) for piece in pieces]))
+
+    def condition(self, text: str, scope: Scope) -> bool:
+        """Evaluate a boolean expression. Raises `ExpressionFailed`, also for another type."""
+        result = evaluate(self._compiled(text), scope)
+        if isinstance(result, bool):
+            return result
+        raise ExpressionFailed(
+            f"in '{text[:80]}': a condition gives true or false, not {result!r:.40}"
+        )
+
+    def items(self, value: Value, scope: Scope) -> Sequence[Json]:
+        """Evaluate to a list, each item encoded. Raises `ExpressionFailed`, also for no list."""
+        return elements(self.render(value, scope))
+
+    def join(self, outputs: Sequence[Json]) -> Json:
+        """One JSON array of already encoded values."""
+        return Raw(b"[%b]" % b",".join(outputs))
+
+    def _constant(self, value: Value) -> Json:
+        encoded = self._constants[value] = Raw(msgspec.json.encode(value.tree))
+        return encoded
+
+    def _compiled(self, text: str) -> Program:
+        try:
+            return self._program(text)
+        except NotCel as error:
+            raise ExpressionFailed(f"in '{text[:80]}': {error}") from None
+
+    def _program(self, text: str) -> Program:
+        program = self._programs.get(text)
+        if program is None:
+            program = compile_text(self._environment, text)
+            if len(self._programs) >= MAX_PROGRAMS:
+                self._programs.popitem(last=False)
+            self._programs[text] = program
+        else:
+            self._programs.move_to_end(text)
+        return program
+
+    def _split(self, tree: object) -> list[Piece]:
+        """The encoded tree, cut at its expressions."""
+        match tree:
+            case Expression(text):
+                return [self._compiled(text)]
+            case Interpolated(parts):
+                return [tuple(self._part(part) for part in parts)]
+            case _:
+                pass
+        if is_list(tree):
+            return _joined(b"[", [self._split(each) for each in tree], b"]")
+        if is_map(tree):
+            entries = [
+                [msgspec.json.encode(key) + b":", *self._split(each)] for key, each in tree.items()
+            ]
+            return _joined(b"{", entries, b"}")
+        return [msgspec.json.encode(tree)]
+
+    def _part(self, part: str | Expression) -> str | Program:
+        return part if isinstance(part, str) else self._compiled(part.text)
+
+
+@cache
+def _environment() -> cel.Env:
+    return new_environment()
+
+
+def _piece(piece: Piece, scope: Scope) -> Json:
+    if isinstance(piece, bytes):
+        return piece
+    if isinstance(piece, Program):
+        return evaluate_json(piece, scope)
+    parts = [
+        part if isinstance(part, str) else text_of(evaluate_json(part, scope)) for part in piece
+    ]
+    return msgspec.json.encode("".join(parts))
+
+
+def _joined(opening: bytes, entries: list[list[Piece]], closing: bytes) -> list[Piece]:
+    """One list of pieces, neighbouring bytes merged."""
+    pieces: list[Piece] = [opening]
+    for at, entry in enumerate(entries):
+        for piece in ([b","] if at else []) + entry:
+            _append(pieces, piece)
+    _append(pieces, closing)
+    return pieces
+
+
+def _append(pieces: list[Piece], piece: Piece) -> None:
+    last = pieces[-1]
+    if isinstance(piece, bytes) and isinstance(last, bytes):
+        pieces[-1] = last + piece
+    else:
+        pieces.append(piece)

@@ -1,0 +1,214 @@
+"""Compiled expressions: what CEL made of the text, and what its tree tells about it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
+
+from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
+from opscore.core.interpolation import MAX_EXPRESSION
+from opscore.core.reading import NOT_YET, shortened, suggest
+from opscore.core.trees import is_list, is_map
+from opscore.core.types import Json
+from opscore.expressions.lists import list_functions
+from opscore.expressions.references import Needed, Reference, needed, plain_path, references
+from opscore.expressions.results import Raw, encode
+from opscore.expressions.tree import SyntaxTree, read_tree
+from opscore.expressions.views import raw_at, variables
+
+NAMES = ("input", "steps", "item", "index", "session", "error", "env")
+NAMES_NOT_YET = ("previous", "agent")
+LIMIT = "expression_limit"
+_TOO_LARGE = "out of range for"
+_TOO_MANY = "more than 10000 items visited by map, filter, exists and all together"
+_COMPLAINT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+
+
+def new_environment() -> cel.Env:
+    """The CEL environment of templates: its variables are dynamic, so any JSON fits."""
+    return cel.NewEnv(
+        variables=dict.fromkeys(NAMES, cel.Type.DYN),
+        extensions=[
+            ext_math.ExtMath(),
+            ext_strings.ExtStrings(),
+            ext_optional.ExtOptional(),
+            ext_bindings.ExtBindings(),
+            ext_encoders.ExtEncoders(),
+            list_functions(),
+        ],
+    )
+
+
+class NotCel(Exception):
+    """The text is not a CEL expression; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One compiled expression."""
+
+    text: str
+    compiled: cel.Expression
+    tree: SyntaxTree
+
+    @cached_property
+    def mentions(self) -> tuple[Reference, ...]:
+        """Every variable with the fields selected from it."""
+        return tuple(references(self.tree.root))
+
+    @cached_property
+    def needed(self) -> Needed:
+        """The mentions as a tree of fields."""
+        return needed(each.path for each in self.mentions)
+
+    @cached_property
+    def path(self) -> tuple[str, ...] | None:
+        """Set when the expression only selects fields: then CEL is not needed at all."""
+        return plain_path(self.tree.root)
+
+
+def compile_text(environment: cel.Env, text: str) -> Program:
+    """Compile one expression. Raises `NotCel`."""
+    if len(text) > MAX_EXPRESSION:
+        raise NotCel(f"longer than {MAX_EXPRESSION} characters")
+    try:
+        compiled = environment.compile(text)
+    except RuntimeError as error:
+        raise NotCel(_in_words(str(error))) from None
+    return Program(text, compiled, read_tree(compiled.serialize()))
+
+
+def evaluate(program: Program, scope: Scope) -> Any:
+    """The plain Python value. Raises `ExpressionFailed`, which names the expression."""
+    try:
+        return _value(program, variables(program.needed, scope))
+    except ExpressionFailed as error:
+        raise _named(program, error) from None
+
+
+def evaluate_json(program: Program, scope: Scope) -> Json:
+    """The encoded value; a plain path passes its bytes on untouched. Raises `ExpressionFailed`."""
+    try:
+        if program.path is not None:
+            return raw_at(program.path, scope)
+        return Raw(encode(_value(program, variables(program.needed, scope))))
+    except ExpressionFailed as error:
+        raise _named(program, error) from None
+
+
+def _value(program: Program, data: dict[str, Any]) -> Any:
+    result = _run(program, data)
+    if result.type() != cel.Type.ERROR:
+        return _plain_value(result)
+    message = str(result.plain_value())
+    if _TOO_LARGE not in message:
+        raise ExpressionFailed(_CODE.sub("", message))
+    result = _run(program, _with_doubles(data))
+    if result.type() == cel.Type.ERROR:
+        raise ExpressionFailed(_CODE.sub("", str(result.plain_value())))
+    return _plain_value(result)
+
+
+def _run(program: Program, data: dict[str, Any]) -> cel.Value:
+    try:
+        return program.compiled.eval(data=data)
+    except RuntimeError as error:
+        message = str(error)
+        if "Iteration budget" in message:
+            raise ExpressionFailed(_TOO_MANY, LIMIT) from None
+        raise ExpressionFailed(_CODE.sub("", message)) from None
+
+
+def _plain_value(result: cel.Value) -> Any:
+    try:
+        return result.plain_value()
+    except TypeError:
+        kind = result.type().name()
+        raise ExpressionFailed(f"the result is {kind}; end it with .orValue(…)") from None
+
+
+def _with_doubles(node: Any) -> Any:
+    # CEL's integers have 64 bits; JSON's larger ones become doubles, as in JavaScript.
+    if is_list(node):
+        return [_with_doubles(each) for each in node]
+    if is_map(node):
+        return {key: _with_doubles(each) for key, each in node.items()}
+    if isinstance(node, int) and not -(2**63) <= node < 2**64:
+        return float(node) if abs(node) < 2**1023 else math.copysign(math.inf, node)
+    return node
+
+
+def _named(program: Program, error: ExpressionFailed) -> ExpressionFailed:
+    return ExpressionFailed(f"in '{shortened(program.text)}': {error}", error.error_class)
+
+
+def complaint(program: Program, scope: ExpressionScope) -> str | None:
+    """What an expression mentions that its place does not know."""
+    for mention in program.mentions:
+        offset = program.tree.offsets.get(mention.node, 0)
+        found = _name_complaint(mention, scope)
+        if found:
+            return f"{_place(program.text, offset)}: {found}"
+    return None
+
+
+def _name_complaint(mention: Reference, scope: ExpressionScope) -> str | None:
+    root, rest = mention.path[0], mention.path[1:]
+    if root not in scope.names:
+        return _root_complaint(root, scope)
+    if root != "steps" or not rest or rest[0] in scope.steps:
+        return None
+    if rest[0] in scope.all_steps:
+        return f"step '{rest[0]}' does not run before this one; add it to 'needs'"
+    hint = suggest(rest[0], scope.all_steps)
+    return f"there is no step '{rest[0]}'{f'; {hint}' if hint else ''}"
+
+
+def _root_complaint(root: str, scope: ExpressionScope) -> str:
+    match root:
+        case "item" | "index":
+            return f"'{root}' is only known in a step with 'foreach'"
+        case "error":
+            return "'error' is only known in the values of 'fallback' and in 'onError'"
+        case _ if root in NAMES_NOT_YET:
+            return f"'{root}' {NOT_YET}"
+        case _:
+            known = suggest(root, scope.names) or f"known: {', '.join(sorted(scope.names))}"
+            return f"'{root}' is not known here; {known}"
+
+
+def undeclared(message: str, scope: ExpressionScope) -> str:
+    """The library's words about an unknown name, in ours and with a suggestion."""
+    match = _UNDECLARED.search(message)
+    if match is None:
+        return message
+    name = match[1].split(".")[0]
+    return _UNDECLARED.sub(lambda _: _root_complaint(name, scope), message).split(" (in ")[0]
+
+
+def _in_words(message: str) -> str:
+    match = _COMPLAINT.search(message)
+    if match is None:
+        return _CODE.sub("", message).splitlines()[0][:300]
+    line, column, words = int(match[1]), int(match[2]), match[3]
+    words = words.split(" expecting {")[0].removesuffix(" [INVALID_ARGUMENT]")
+    if column < 1:
+        return words
+    return f"{_line_and_column(line, column)}: {words}"
+
+
+def _place(text: str, offset: int) -> str:
+    before = text[:offset]
+    return _line_and_column(before.count("\n") + 1, offset - before.rfind("\n"))
+
+
+def _line_and_column(line: int, column: int) -> str:
+    return f"column {column}" if line == 1 else f"line {line}, column {column}"

@@ -1,0 +1,131 @@
+"""From the encoded JSON of a scope to just what an expression mentions."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from opscore.core.expressions import ExpressionFailed, Scope
+from opscore.core.types import Json
+from opscore.expressions.references import Needed
+from opscore.expressions.results import NULL, Raw, encode
+
+T = TypeVar("T")
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_decode = msgspec.json.Decoder().decode
+
+
+def variables(wanted: Needed, scope: Scope) -> dict[str, Any]:
+    """The data for an evaluation: each variable pruned to the fields that are mentioned."""
+    return {name: _variable(name, below, scope) for name, below in wanted.items()}
+
+
+def raw_at(path: tuple[str, ...], scope: Scope) -> Json:
+    """The encoded value of a plain path such as `steps.scan.output.files`, bytes untouched."""
+    root, rest = path[0], path[1:]
+    match root:
+        case "input":
+            return _walk(scope.input, rest)
+        case "item":
+            return _walk(_present(scope.item, root), rest)
+        case "steps" if len(rest) >= 2 and rest[1] == "output":
+            view = scope.step(rest[0])
+            if view is None:
+                raise ExpressionFailed(f"no step '{rest[0]}'")
+            return _walk(NULL if view.output is None else view.output, rest[2:])
+        case "session" if rest[:1] == ("context",):
+            return _walk(scope.session.context, rest[1:])
+        case _:
+            return _walk(Raw(encode(_variable(root, None, scope))), rest)
+
+
+def elements(value: Json) -> list[Json]:
+    """The encoded items of an encoded list, bytes untouched."""
+    try:
+        return list(_items(value))
+    except msgspec.ValidationError:
+        shown = bytes(value)[:60].decode(errors="replace")
+        raise ExpressionFailed(f"expected a list, not {shown}") from None
+
+
+def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
+    match name:
+        case "input":
+            return _pruned(scope.input, wanted)
+        case "item":
+            return _pruned(_present(scope.item, name), wanted)
+        case "index":
+            return _present(scope.index, name)
+        case "steps":
+            return _steps(wanted, scope)
+        case "session":
+            return _session(wanted, scope)
+        case "env":
+            return dict(scope.env)
+        case "error":
+            return _error(scope)
+        case _:
+            raise ExpressionFailed(f"'{name}' is not known here")
+
+
+def _steps(wanted: Needed | None, scope: Scope) -> dict[str, Any]:
+    names: Needed = dict.fromkeys(scope.ancestors) if wanted is None else wanted
+    found: dict[str, Any] = {}
+    for name, below in names.items():
+        view = scope.step(name)
+        if view is not None:
+            output = None
+            if view.output is not None and (below is None or "output" in below):
+                output = _pruned(view.output, below["output"] if below else None)
+            found[name] = {"status": str(view.status), "output": output}
+    return found
+
+
+def _session(wanted: Needed | None, scope: Scope) -> dict[str, Any]:
+    session = scope.session
+    view: dict[str, Any] = {
+        "id": session.id,
+        "workflow": session.workflow,
+        "version": session.version,
+        "priority": session.priority,
+        "labels": dict(session.labels),
+    }
+    if wanted is None or "context" in wanted:
+        view["context"] = _pruned(session.context, wanted["context"] if wanted else None)
+    return view
+
+
+def _error(scope: Scope) -> dict[str, Any]:
+    error = _present(scope.error, "error")
+    after = None if error.retry_after is None else error.retry_after / 1_000_000
+    return {"class": error.error_class, "message": error.message, "retryAfterSeconds": after}
+
+
+def _present(value: T | None, name: str) -> T:
+    if value is None:
+        raise ExpressionFailed(f"'{name}' is not known here")
+    return value
+
+
+def _pruned(data: Json, wanted: Needed | None) -> Any:
+    if wanted is None:
+        return _decode(data)
+    try:
+        fields = _fields(data)
+    except msgspec.ValidationError:
+        return _decode(data)  # Not an object: the expression will say what it makes of it.
+    return {name: _pruned(fields[name], below) for name, below in wanted.items() if name in fields}
+
+
+def _walk(data: Json, path: tuple[str, ...]) -> Json:
+    for part in path:
+        try:
+            fields = _fields(data)
+        except msgspec.ValidationError:
+            raise ExpressionFailed(f"no field '{part}' in what is not an object") from None
+        if part not in fields:
+            raise ExpressionFailed(f"no such key: '{part}'")
+        data = fields[part]
+    return data

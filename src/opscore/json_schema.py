@@ -1,0 +1,80 @@
+"""JSON Schema (2020-12): checks of schemas and of instances. Nothing is ever fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from itertools import islice
+from typing import TypeAlias
+
+import jsonschema_rs
+import msgspec
+
+from opscore.core.errors import Fault
+from opscore.core.trees import under
+from opscore.core.types import Json
+
+MAX_FAULTS = 20
+"""Faults told of one instance."""
+
+MAX_BACKTRACKS = 100_000
+"""Steps of one regular expression: a pattern that explodes is a fault, not a hang."""
+
+Schema: TypeAlias = Mapping[str, object]
+_META = "https://json-schema.org/draft/2020-12/schema"
+
+
+def check_schema(schema: Schema) -> list[Fault]:
+    """What is wrong with a schema itself, pointers into the schema."""
+    document = dict(schema)
+    if document.get("$schema", _META) not in (_META, _META + "#"):
+        message = f"'{document['$schema']}' is not supported"
+        return [Fault("/$schema", message, f"leave it out, or write '{_META}'")]
+    faults = _faults(_meta(), document)
+    if faults:
+        return faults
+    try:
+        _compile(document)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        return [Fault("", f"not a usable schema: {_first_line(error)}", "use '#/$defs/…' only")]
+    return []
+
+
+def validate(schema: Json, instance: Json) -> list[Fault]:
+    """What is wrong with an instance, pointers into the instance. Both are encoded JSON.
+
+    The schema must have passed `check_schema`; its compiled form is kept.
+    """
+    validator = _validator(bytes(schema))
+    decoded = msgspec.json.decode(instance)
+    return [] if validator.is_valid(decoded) else _faults(validator, decoded)
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: bytes) -> jsonschema_rs.Draft202012Validator:
+    return _compile(msgspec.json.decode(schema))
+
+
+def _compile(schema: dict[str, object]) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(
+        schema,
+        offline=True,
+        pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS),
+    )
+
+
+@cache
+def _meta() -> jsonschema_rs.Draft202012Validator:
+    return _compile({"$ref": _META})
+
+
+def _faults(validator: jsonschema_rs.Draft202012Validator, instance: object) -> list[Fault]:
+    return [_fault(error) for error in islice(validator.iter_errors(instance), MAX_FAULTS)]
+
+
+def _fault(error: jsonschema_rs.ValidationError) -> Fault:
+    return Fault(under("", error.instance_path), error.message[:500])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300]
