@@ -82,7 +82,7 @@ def test_without_a_complex_function_the_single_worst_is_named() -> None:
 def test_an_empty_tree_has_a_report() -> None:
     text = write_markdown("/empty", [], rank([]))
     assert ["Files", "0"] in _cells(text)
-    assert ["Mean complexity of a function", "–"] in _cells(text)
+    assert ["Mean complexity of a function", "-"] in _cells(text)
 
 
 def test_results_and_ranking_travel_as_json() -> None:
@@ -118,14 +118,14 @@ def test_the_report_shows_every_file_once_and_the_rest_by_section() -> None:
     ]
     assert _cells(sections["Worst files"])[1:] == [
         ["pkg/big|one.py", "10", "2", "1,212", "f1 (2)", "f1 (1,200)"],
-        ["pkg/__init__.py", "10", "0", "0", "–", "–"],
+        ["pkg/__init__.py", "10", "0", "0", "-", "-"],
     ]
     assert _cells(sections["Files not measured"])[1:] == [
         ["bad.py", "1,234", "line 3: bad `thing`"]
     ]
     assert _cells(sections["Left out"])[1:] == [["link.py", "symbolic link"]]
     assert _cells(sections["Every file"])[1:] == [
-        ["bad.py", "1,234", "–", "–"],
+        ["bad.py", "1,234", "-", "-"],
         ["pkg/__init__.py", "10", "0", "0"],
         ["pkg/big|one.py", "10", "2", "1,212"],
     ]

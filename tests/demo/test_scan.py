@@ -93,8 +93,9 @@ def test_an_unreadable_directory_is_reported(
     assert found.skipped == [Skipped("closed/", "Permission denied")]
 
 
-@pytest.mark.parametrize("name", ["nothing", "file.py"])
-def test_a_root_that_is_no_directory_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_root_that_is_no_directory_is_an_error(tmp_path: Path) -> None:
     _plant(tmp_path, "file.py")
-    with pytest.raises(OSError):
-        scan_tree(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        scan_tree(tmp_path / "nothing")
+    with pytest.raises(NotADirectoryError):
+        scan_tree(tmp_path / "file.py")

@@ -8,7 +8,7 @@ checked against an independent program:
   `else`; each operand after the first of `and`/`or` adds 1;
 - a comprehension adds 1 for each `for` and 1 for each of its `if`s;
 - `match` adds 1 for each case, less one when a case takes anything (`case _` or `case name`);
-- `with`, `finally`, `except*` and lambdas add nothing themselves, but what stands inside them counts.
+- `with`, `finally`, `except*` and lambdas add nothing; what stands inside them counts.
 
 A function's figure covers its own body only: nested functions and classes, decorators, default
 values, and what an `assert` asserts stay outside.

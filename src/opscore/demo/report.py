@@ -122,7 +122,7 @@ _ESCAPES = {ord(mark): f"\\{mark}" for mark in "\\`*_{}[]<>|#~&$!"}
 
 
 def _visible(character: str) -> str:
-    """Keep what `str.isprintable` admits; the rest could vanish, or turn round the text beside it."""
+    """Keep what `str.isprintable` admits; the rest may vanish, or turn the text beside it."""
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
@@ -138,7 +138,7 @@ def _worst_functions(results: Iterable[FileResult]) -> list[tuple[str, WorstFunc
 
 
 def _totals(totals: Totals) -> str:
-    mean = f"{totals.complexity / totals.functions:.2f}" if totals.functions else "–"
+    mean = f"{totals.complexity / totals.functions:.2f}" if totals.functions else "-"
     rows = [
         ("Files", _number(totals.files)),
         ("Files measured", _number(totals.measured)),
@@ -207,17 +207,17 @@ def _every_file(results: Sequence[FileResult]) -> str:
 def _figures(result: FileResult) -> tuple[str, ...]:
     numbers = (result.lines, result.functions, result.complexity)
     if result.reason is not None:
-        return (escape(result.file), _number(result.lines), "–", "–")
+        return (escape(result.file), _number(result.lines), "-", "-")
     return (escape(result.file), *(_number(number) for number in numbers))
 
 
 def _longest(result: FileResult) -> str:
-    return f"{escape(result.longest[0])} ({_number(result.longest[1])})" if result.longest else "–"
+    return f"{escape(result.longest[0])} ({_number(result.longest[1])})" if result.longest else "-"
 
 
 def _worst(result: FileResult) -> str:
     if not result.worst:
-        return "–"
+        return "-"
     function = result.worst[0]
     return f"{escape(function.name)} ({_number(function.complexity)})"
 
