@@ -71,9 +71,7 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
             draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, order))
         case Retry(error, due):
             draft.emit(
-                ev.TaskRetried(
-                    task.task_id, task.attempt, error.error_class, error.message, due
-                )
+                ev.TaskRetried(task.task_id, task.attempt, error.error_class, error.message, due)
             )
         case Exhausted(error):
             give_up(draft, task, error)
@@ -91,18 +89,12 @@ def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
     match c.outcome:
         case Completed(output, usage):
             ends = _ends_step(draft, task)
-            draft.emit(
-                ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage)
-            )
+            draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
         case Released(reason):
             draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
         case _:
             error = c.outcome.error
-            draft.emit(
-                ev.TaskFailed(
-                    task.task_id, task.attempt, error.error_class, error.message
-                )
-            )
+            draft.emit(ev.TaskFailed(task.task_id, task.attempt, error.error_class, error.message))
     conclude(draft)
 
 
@@ -111,9 +103,7 @@ def _ends_step(draft: Draft, task: TaskState) -> bool:
     return step.items is None or step.done + 1 == len(step.items)
 
 
-def _complete_task(
-    draft: Draft, task: TaskState, output: Json, usage: Json | None
-) -> None:
+def _complete_task(draft: Draft, task: TaskState, output: Json, usage: Json | None) -> None:
     ends = _ends_step(draft, task)
     draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
     _item_ended(draft, task, ends)
@@ -181,11 +171,7 @@ def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:
     """Nobody took the task in time."""
     state = draft.state
     task = state.tasks.get(c.task_id)
-    if (
-        task is None
-        or task.status is not TaskStatus.AVAILABLE
-        or state.paused_at is not None
-    ):
+    if task is None or task.status is not TaskStatus.AVAILABLE or state.paused_at is not None:
         return Refused("conflict", f"task {c.task_id} is not waiting")
     if task.queue_deadline is None or task.queue_deadline > draft.now:
         return Refused("conflict", f"task {c.task_id} may still wait")

@@ -136,9 +136,7 @@ def _leave_attempt(state: SessionState, task: TaskState) -> None:
         state.queued -= 1
 
 
-def _end_task(
-    state: SessionState, task: TaskState, status: TaskStatus, at: Micros
-) -> StepState:
+def _end_task(state: SessionState, task: TaskState, status: TaskStatus, at: Micros) -> StepState:
     _leave_attempt(state, task)
     task.status = status
     task.updated_at = task.finished_at = at
@@ -148,9 +146,7 @@ def _end_task(
     return step
 
 
-def _item_done(
-    step: StepState, index: int | None, output: Json, ends: bool, at: Micros
-) -> None:
+def _item_done(step: StepState, index: int | None, output: Json, ends: bool, at: Micros) -> None:
     step.done += 1
     if index is None:
         step.output = output
@@ -209,9 +205,7 @@ def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> Non
     task.error = ErrorInfo("cancelled", e.reason)
 
 
-def _task_reprioritised(
-    state: SessionState, e: ev.TaskReprioritised, at: Micros
-) -> None:
+def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.priority = e.priority
     task.order = e.order
@@ -223,9 +217,7 @@ def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) ->
     state.stopping = Stopping(e.cancelled, error, e.grace_until)
     state.paused_at = None
     if state.status is SessionStatus.PAUSED:
-        state.status = (
-            SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
-        )
+        state.status = SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
 
 
 def _finish(state: SessionState, status: SessionStatus, at: Micros) -> None:

@@ -27,9 +27,7 @@ class Slots:
     idle_since: Micros
 
 
-def assign(
-    tasks: Sequence[tuple[Hashable, T]], instances: Iterable[Slots]
-) -> list[tuple[T, str]]:
+def assign(tasks: Sequence[tuple[Hashable, T]], instances: Iterable[Slots]) -> list[tuple[T, str]]:
     """Pair tasks, given in order with their queue, with instance ids. Uses up `Slots.free`.
 
     A task that no instance with a free slot serves is left out.
@@ -68,9 +66,7 @@ def _best(heap: _Heap, by_id: Mapping[str, Slots]) -> Slots | None:
         rank = _rank(slots)
         if slots.free > 0 and rank == entry:
             if slots.free > 1:
-                heappush(
-                    heap, (-(slots.free - 1) / slots.size, slots.idle_since, entry[2])
-                )
+                heappush(heap, (-(slots.free - 1) / slots.size, slots.idle_since, entry[2]))
             return slots
         if slots.free > 0:
             heappush(heap, rank)

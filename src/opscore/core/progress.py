@@ -72,13 +72,9 @@ class Draft:
         self.budget -= 1
         return True
 
-    def scope(
-        self, step: Step, item: Json | None = None, index: int | None = None
-    ) -> StepScope:
+    def scope(self, step: Step, item: Json | None = None, index: int | None = None) -> StepScope:
         """What the expressions of `step` see."""
-        return StepScope(
-            self.template, self.state, self.expressions, step.ancestors, item, index
-        )
+        return StepScope(self.template, self.state, self.expressions, step.ancestors, item, index)
 
 
 def start_steps(draft: Draft, names: Iterable[str]) -> None:
@@ -101,10 +97,7 @@ def start_steps(draft: Draft, names: Iterable[str]) -> None:
 
 
 def _may_start(state: SessionState, step: Step) -> bool:
-    if (
-        state.paused_at is not None
-        or state.step(step.name).status is not StepStatus.PENDING
-    ):
+    if state.paused_at is not None or state.step(step.name).status is not StepStatus.PENDING:
         return False
     return all(state.step(need).status in _PASSED for need in step.needs)
 
@@ -113,9 +106,7 @@ def _start_step(draft: Draft, step: Step) -> None:
     if step.condition is not None and not draft.expressions.condition(
         step.condition, draft.scope(step)
     ):
-        draft.emit(
-            ev.StepSkipped(step.name, f"the condition is false: {step.condition}")
-        )
+        draft.emit(ev.StepSkipped(step.name, f"the condition is false: {step.condition}"))
     elif step.foreach is not None:
         items = tuple(draft.expressions.items(step.foreach, draft.scope(step)))
         draft.emit(ev.StepExpanded(step.name, items))
@@ -177,9 +168,7 @@ def create_task(
             priority=priority,
             order=ready_order(draft.now, priority) + number,
             due=due,
-            queue_deadline=None
-            if queue is None or due is not None
-            else draft.now + queue,
+            queue_deadline=None if queue is None or due is not None else draft.now + queue,
         )
     )
 
@@ -190,13 +179,9 @@ class PayloadTooLarge(ExpressionFailed):
     error_class = "payload_too_large"
 
 
-def _addressee(
-    state: SessionState, first: Target, target: Target
-) -> tuple[str | None, str | None]:
+def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str | None, str | None]:
     """Capability and agent name of a task. A session bound to an agent prefers that agent."""
-    capability = target.capability or (
-        first.capability if target is not first else None
-    )
+    capability = target.capability or (first.capability if target is not first else None)
     if target.agent is not None:
         return capability, target.agent
     if state.agent_name is not None and (
@@ -204,9 +189,7 @@ def _addressee(
     ):
         return capability, state.agent_name
     if capability is None:
-        raise NoAddressee(
-            "the step names no capability, and the session is bound to no agent"
-        )
+        raise NoAddressee("the step names no capability, and the session is bound to no agent")
     return capability, None
 
 
@@ -225,19 +208,13 @@ def step_ended(draft: Draft, name: str) -> None:
 def fail_step(draft: Draft, name: str, error: ErrorInfo) -> None:
     """A step failed for good: the session winds down."""
     draft.emit(ev.StepFailed(name, error.error_class, error.message))
-    stop(
-        draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore"
-    )
+    stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
 
 
-def stop(
-    draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, actor: str
-) -> None:
+def stop(draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, actor: str) -> None:
     """Let nothing new start, and end as soon as nothing runs any more."""
     draft.emit(
-        ev.SessionStopping(
-            cancelled, error.error_class, error.message, draft.now + grace, actor
-        )
+        ev.SessionStopping(cancelled, error.error_class, error.message, draft.now + grace, actor)
     )
     cancel_queued(draft, error.message)
     conclude(draft)
@@ -311,9 +288,7 @@ def _fail_session(draft: Draft, error: ErrorInfo) -> None:
         try:
             given = draft.expressions.render(template.on_error.with_, scope)
         except ExpressionFailed as failure:
-            error = ErrorInfo(
-                error.error_class, f"{error.message} (and onError: {failure})"
-            )
+            error = ErrorInfo(error.error_class, f"{error.message} (and onError: {failure})")
     draft.emit(ev.SessionFailed(error.error_class, error.message, given))
 
 

@@ -56,9 +56,7 @@ def backoff(policy: RetryPolicy, failures: int, chance: float) -> Micros:
     return round(delay * (1 + policy.jitter * (2 * chance - 1)))
 
 
-def retry_delay(
-    policy: RetryPolicy, error: ErrorInfo, failures: int, chance: float
-) -> Micros:
+def retry_delay(policy: RetryPolicy, error: ErrorInfo, failures: int, chance: float) -> Micros:
     """What the agent asked for (`Retry-After`) rules over the policy's backoff."""
     if error.retry_after is not None:
         return error.retry_after

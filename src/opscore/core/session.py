@@ -65,9 +65,7 @@ def decide(
     around: Surroundings,
 ) -> Decision:
     """Decide what `command` leads to. The state is folded forward with the events returned."""
-    draft = Draft(
-        template, state, around.now, around.expressions, around.payload_limit, []
-    )
+    draft = Draft(template, state, around.now, around.expressions, around.payload_limit, [])
     refused = _RULES[type(command)](draft, command)
     if refused is not None:
         return refused
@@ -89,19 +87,13 @@ def _advance(draft: Draft, c: cmd.Advance) -> None:
 def _deadline_passed(draft: Draft, c: cmd.DeadlinePassed) -> Refused | None:
     state = draft.state
     if state.status in SESSION_ENDED or state.paused_at is not None:
-        return Refused(
-            "conflict", f"session {state.session_id} has no deadline running"
-        )
+        return Refused("conflict", f"session {state.session_id} has no deadline running")
     if state.stopping is not None and state.stopping.grace_until <= draft.now:
         running = [t for t in state.tasks.values() if t.status is TaskStatus.RUNNING]
         cancel_running(draft, running, state.stopping.error.message)
         cancel_queued(draft, state.stopping.error.message)
         conclude(draft)
-    elif (
-        state.stopping is None
-        and state.deadline is not None
-        and state.deadline <= draft.now
-    ):
+    elif state.stopping is None and state.deadline is not None and state.deadline <= draft.now:
         error = ErrorInfo(TIMEOUT, "the session took longer than its total timeout")
         stop(
             draft,

@@ -58,9 +58,7 @@ def resume(draft: Draft, c: cmd.Resume) -> Refused | None:
     """Go on with what waited."""
     state = draft.state
     if state.status is not SessionStatus.PAUSED:
-        return Refused(
-            "conflict", f"session {state.session_id} is not paused: {state.status}"
-        )
+        return Refused("conflict", f"session {state.session_id} is not paused: {state.status}")
     draft.emit(ev.SessionResumed(c.reason, c.actor))
     start_steps(draft, draft.template.order)
     advance(draft)
@@ -72,9 +70,7 @@ def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
     """Run failed steps again; completed outputs stay."""
     state = draft.state
     if state.status is not SessionStatus.ERROR:
-        return Refused(
-            "conflict", f"session {state.session_id} is {state.status}, not error"
-        )
+        return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
     reopened = (StepStatus.FAILED, StepStatus.CANCELLED)
     steps = tuple(n for n in draft.template.order if state.step(n).status in reopened)
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor))
@@ -88,11 +84,7 @@ def update(draft: Draft, c: cmd.UpdateSession) -> Refused | None:
     """Change priority, labels, metadata."""
     if c.priority is not None and draft.state.status in SESSION_ENDED:
         return _ended(draft.state)
-    draft.emit(
-        ev.SessionUpdated(
-            c.priority, draft.state.priority, c.labels, c.metadata, c.actor
-        )
-    )
+    draft.emit(ev.SessionUpdated(c.priority, draft.state.priority, c.labels, c.metadata, c.actor))
     return None
 
 
@@ -128,9 +120,7 @@ def cancel_task(draft: Draft, c: cmd.CancelTask) -> Refused | None:
     if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
         return _wrong_status(c.task_id, task, "waiting or running")
     draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), c.reason))
-    fail_step(
-        draft, task.step, ErrorInfo(CANCELLED, c.reason or "the task was cancelled")
-    )
+    fail_step(draft, task.step, ErrorInfo(CANCELLED, c.reason or "the task was cancelled"))
     return None
 
 

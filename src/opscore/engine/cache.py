@@ -67,9 +67,7 @@ class TemplateCache:
         """Make a stored version known. Rows come in the order of their creation."""
         self._rows.setdefault((row.namespace, row.name), {})[row.version] = row
 
-    def find(
-        self, namespace: str, name: str, version: str | None = None
-    ) -> TemplateRow | None:
+    def find(self, namespace: str, name: str, version: str | None = None) -> TemplateRow | None:
         """One version, or the latest created."""
         versions = self._rows.get((namespace, name))
         if not versions:
@@ -91,14 +89,10 @@ class TemplateCache:
         """The graph of a stored version. Raises Corrupted when the store has no such version."""
         row = self.find(namespace, name, version)
         if row is None:
-            raise Corrupted(
-                f"the store has no template {name} {version}, but sessions of it"
-            )
+            raise Corrupted(f"the store has no template {name} {version}, but sessions of it")
         template = self._parsed.get(row.digest)
         if template is None:
-            template = self._parsed[row.digest] = read_template(
-                bytes(row.source), name=name
-            )
+            template = self._parsed[row.digest] = read_template(bytes(row.source), name=name)
             if len(self._parsed) > PARSED_KEPT:
                 self._parsed.popitem(last=False)
         return template

@@ -47,9 +47,7 @@ async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
     return True
 
 
-async def every(
-    clock: Clock, seconds: float, work: Callable[[], Awaitable[None]]
-) -> None:
+async def every(clock: Clock, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Do `work` again and again with a pause between; it must see to its own errors."""
     while True:
         await clock.sleep(seconds)

@@ -71,9 +71,7 @@ class Seat:
         return 0 if self.draining else self.max_in_flight - len(self.holding)
 
 
-def queues_of(
-    namespace: str, agent_name: str, capabilities: Iterable[str]
-) -> frozenset[Queue]:
+def queues_of(namespace: str, agent_name: str, capabilities: Iterable[str]) -> frozenset[Queue]:
     """The queues that an agent serves: its own, and those of its capabilities."""
     names = [queue_name(None, agent_name), *(queue_name(c, None) for c in capabilities)]
     return frozenset((namespace, name) for name in names)

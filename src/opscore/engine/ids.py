@@ -27,9 +27,7 @@ class Ids:
         stamp = (self._clock.now() // 1000) << 80
         self._last = max(self._last + 1, stamp | self._random.getrandbits(79))
         number = self._last
-        return prefix + "".join(
-            [_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)]
-        )
+        return prefix + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
     def hex(self, bits: int) -> str:
         """Random hexadecimal digits, as trace and span ids are written."""

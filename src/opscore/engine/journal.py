@@ -39,9 +39,7 @@ def decode(type_name: str, version: int, data: Json) -> ev.SessionEvent:
     """Read an event back. Raises Corrupted for a type or version that this program cannot know."""
     kind = EVENT_TYPES.get(type_name)
     if kind is None or version > kind.VERSION:
-        raise Corrupted(
-            f"the journal has an event {type_name} v{version} unknown to this program"
-        )
+        raise Corrupted(f"the journal has an event {type_name} v{version} unknown to this program")
     if version < kind.VERSION:
         data = _lift(type_name, version, kind.VERSION, data)
     return _reader(kind)(data)
@@ -93,9 +91,7 @@ def fold(state: SessionState, stored: Iterable[StoredEvent]) -> SessionState:
     """Fold stored events into `state`, which is returned. Raises Corrupted on a gap."""
     for row in stored:
         if row.seq != state.seq + 1:
-            raise Corrupted(
-                f"the journal of {row.owner} jumps from {state.seq} to {row.seq}"
-            )
+            raise Corrupted(f"the journal of {row.owner} jumps from {state.seq} to {row.seq}")
         evolve(state, decode(row.type, row.version, row.data), row.at)
     return state
 

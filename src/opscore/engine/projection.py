@@ -141,9 +141,7 @@ class Projection:
         else:
             self._delay(state, task, e.due)
 
-    def _available(
-        self, state: SessionState, task: TaskState, e: ev.TaskAvailable
-    ) -> None:
+    def _available(self, state: SessionState, task: TaskState, e: ev.TaskAvailable) -> None:
         self.changes.undelay(DelayedRow(e.was_due, task.task_id, state.session_id))
         self._enqueue(state, task)
 
@@ -160,18 +158,14 @@ class Projection:
             e.deadline,
         )
 
-    def _completed(
-        self, state: SessionState, task: TaskState, e: ev.TaskCompleted
-    ) -> None:
+    def _completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
         self.changes.end_lease(task.task_id)
 
     def _retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
         self.changes.end_lease(task.task_id)
         self._delay(state, task, e.due)
 
-    def _released(
-        self, state: SessionState, task: TaskState, e: ev.TaskReleased
-    ) -> None:
+    def _released(self, state: SessionState, task: TaskState, e: ev.TaskReleased) -> None:
         self.changes.end_lease(task.task_id)
         self._enqueue(state, task)
 
@@ -185,14 +179,10 @@ class Projection:
         else:
             self.changes.dequeue(ready_row(state, task))
 
-    def _valued(
-        self, state: SessionState, task: TaskState, e: ev.FallbackValued
-    ) -> None:
+    def _valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
         """The failed task's row stays as it is; the value belongs to its step."""
 
-    def _reprioritised(
-        self, state: SessionState, task: TaskState, e: ev.TaskReprioritised
-    ) -> None:
+    def _reprioritised(self, state: SessionState, task: TaskState, e: ev.TaskReprioritised) -> None:
         if task.status is TaskStatus.AVAILABLE:
             row = ready_row(state, task)
             self.changes.dequeue(row._replace(place=e.previous_order))
@@ -209,14 +199,12 @@ class Projection:
             case ev.SessionUpdated(priority=int() as priority):
                 self._reorder(state, (event.previous_priority - priority) * AGEING_STEP)
             case ev.SessionFailed(on_error_input=given) if given is not None:
-                self.changes.outbox[f"{state.session_id}/on-error/{state.seq}"] = (
-                    OutboxRow(
-                        f"{state.session_id}/on-error/{state.seq}",
-                        state.namespace,
-                        "on_error",
-                        state.session_id,
-                        bytes(given),
-                    )
+                self.changes.outbox[f"{state.session_id}/on-error/{state.seq}"] = OutboxRow(
+                    f"{state.session_id}/on-error/{state.seq}",
+                    state.namespace,
+                    "on_error",
+                    state.session_id,
+                    bytes(given),
                 )
             case _:
                 pass

@@ -104,17 +104,11 @@ class SettleAttempts:
             )
         if self.agent_id is not None and task.agent_id != self.agent_id:
             detail = f"task {report.task_id} is not with agent {self.agent_id}"
-            return VerdictRecord(
-                report.task_id, report.attempt, "stale_attempt", detail
-            )
-        command = cmd.Settle(
-            report.task_id, report.attempt, _outcome(report), self.chance()
-        )
+            return VerdictRecord(report.task_id, report.attempt, "stale_attempt", detail)
+        command = cmd.Settle(report.task_id, report.attempt, _outcome(report), self.chance())
         refused = unit.decide(state, command)
         if refused is not None:
-            return VerdictRecord(
-                report.task_id, report.attempt, refused.code, refused.detail
-            )
+            return VerdictRecord(report.task_id, report.attempt, refused.code, refused.detail)
         return VerdictRecord(report.task_id, report.attempt, "recorded")
 
 
@@ -131,9 +125,7 @@ def _outcome(report: SettlementReport) -> Outcome:
         case "released":
             return Released("released by its agent")
         case _:
-            return Failed(
-                report.error or ErrorInfo("error", "the agent gave no reason")
-            )
+            return Failed(report.error or ErrorInfo("error", "the agent gave no reason"))
 
 
 @dataclass(slots=True)
@@ -154,11 +146,7 @@ class Beat:
 
     def _extend(self, unit: Unit, task_id: str, attempt: int) -> bool:
         lease = unit.locked.leases.get(task_id)
-        if (
-            lease is None
-            or lease.attempt != attempt
-            or task_id in unit.changes.unleased
-        ):
+        if lease is None or lease.attempt != attempt or task_id in unit.changes.unleased:
             return False
         if self.instance_id not in (None, lease.instance_id):
             return False
@@ -187,9 +175,7 @@ class Expire:
             return False
         if task_id in unit.changes.unleased:
             return False
-        error = _why_over(
-            lease, unit.changes.extended.get(task_id, lease.until), unit.now
-        )
+        error = _why_over(lease, unit.changes.extended.get(task_id, lease.until), unit.now)
         state = unit.session(lease.session_id)
         if error is None or state is None:
             return False
@@ -201,9 +187,7 @@ def _why_over(lease: LeaseRow, until: Micros, now: Micros) -> ErrorInfo | None:
     if lease.deadline is not None and lease.deadline <= now:
         return ErrorInfo(TIMEOUT, "the attempt took longer than its timeout")
     if until <= now:
-        return ErrorInfo(
-            AGENT_LOST, f"no sign of life from instance {lease.instance_id}"
-        )
+        return ErrorInfo(AGENT_LOST, f"no sign of life from instance {lease.instance_id}")
     return None
 
 
@@ -293,14 +277,10 @@ class ClaimTasks:
             rows = unit.locked.candidates.get(queue, [])
             if len(rows) < limit:
                 claims.drained.add(queue)
-            candidates += [
-                (queue, row) for row in rows if row.task_id not in unit.changes.unready
-            ]
+            candidates += [(queue, row) for row in rows if row.task_id not in unit.changes.unready]
         candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
         by_id = {r.instance_id: r for r in self.requests}
-        for row, instance_id in assign(
-            candidates, [self._slots(unit, r) for r in self.requests]
-        ):
+        for row, instance_id in assign(candidates, [self._slots(unit, r) for r in self.requests]):
             attempt = _claim(unit, row, by_id[instance_id], self.span_id)
             if attempt is not None:
                 claims.attempts.setdefault(instance_id, []).append(attempt)
@@ -311,9 +291,7 @@ class ClaimTasks:
         who = request.instance_id
         held = unit.locked.in_flight.get(who, 0) + unit.began[who] - unit.ended[who]
         free = min(request.free, request.size - held)
-        return Slots(
-            who, frozenset(request.queues), free, request.size, request.idle_since
-        )
+        return Slots(who, frozenset(request.queues), free, request.size, request.idle_since)
 
 
 def _claim(

@@ -69,9 +69,7 @@ class Unit:
             self.means.sessions.put(state)
         return state
 
-    def start(
-        self, session_id: str, command: SessionCommand, namespace: str
-    ) -> SessionState:
+    def start(self, session_id: str, command: SessionCommand, namespace: str) -> SessionState:
         """Begin a session that no journal knows yet."""
         state = SessionState(session_id, namespace=namespace)
         event = getattr(command, "event", None)
@@ -86,9 +84,7 @@ class Unit:
 
     def _decide(self, state: SessionState, command: SessionCommand) -> Refused | None:
         self.touched[state.session_id] = state
-        template = self.means.templates.parsed(
-            state.namespace, state.workflow, state.version
-        )
+        template = self.means.templates.parsed(state.namespace, state.workflow, state.version)
         decision = decide(template, state, command, self._around)
         if isinstance(decision, Refused):
             return decision
@@ -129,14 +125,10 @@ class Unit:
             self.ended[instance] += 1
             self.freed[task_id] = instance
 
-    def _tell(
-        self, state: SessionState, task_id: str, reason: str, grace: Micros
-    ) -> None:
+    def _tell(self, state: SessionState, task_id: str, reason: str, grace: Micros) -> None:
         task = state.tasks[task_id]
         assert task.instance_id is not None
-        self.cancels.append(
-            CancelNotice(task.instance_id, task_id, task.attempt, reason, grace)
-        )
+        self.cancels.append(CancelNotice(task.instance_id, task_id, task.attempt, reason, grace))
 
     def _go_on(self, state: SessionState) -> None:
         """Ask for another `Advance`, durably: a crash in between loses nothing."""

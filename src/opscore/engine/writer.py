@@ -70,9 +70,7 @@ class Writer:
     `published` is called after each commit with the batch and the position of its first event.
     """
 
-    def __init__(
-        self, store: Store, means: Means, published: Callable[[Unit, int], None]
-    ) -> None:
+    def __init__(self, store: Store, means: Means, published: Callable[[Unit, int], None]) -> None:
         self._store = store
         self._means = means
         self._published = published
@@ -109,9 +107,7 @@ class Writer:
     def _next_batch(self) -> list[_Pending[Any]]:
         batch: list[_Pending[Any]] = []
         weight = 0
-        while self._queue and (
-            not batch or weight + self._queue[0].command.weight <= BATCH
-        ):
+        while self._queue and (not batch or weight + self._queue[0].command.weight <= BATCH):
             pending = self._queue.popleft()
             weight += pending.command.weight
             batch.append(pending)

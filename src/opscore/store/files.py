@@ -49,9 +49,7 @@ def connect(location: Location, *, read_only: bool = False) -> apsw.Connection:
     if location.path is None:
         return apsw.Connection(f"file:/{location.memory_name}?vfs=memdb", flags=_URI)
     flags = apsw.SQLITE_OPEN_READONLY if read_only else _CREATE
-    connection = apsw.Connection(
-        str(location.path), flags=flags, statementcachesize=500
-    )
+    connection = apsw.Connection(str(location.path), flags=flags, statementcachesize=500)
     connection.set_busy_timeout(5_000)
     return connection
 
@@ -103,9 +101,7 @@ def _prepare(connection: apsw.Connection) -> None:
     connection.pragma("journal_size_limit", 256 * 1024 * 1024)
 
 
-def check_soundness(
-    connection: apsw.Connection, location: Location, *, limit: int
-) -> None:
+def check_soundness(connection: apsw.Connection, location: Location, *, limit: int) -> None:
     """Raise StoreRefused when SQLite finds the file damaged."""
     path = location.path
     if path is None or path.stat().st_size > limit:

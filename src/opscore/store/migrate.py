@@ -8,7 +8,9 @@ import apsw
 
 from opscore.core.errors import StoreRefused
 
-APPLICATION_ID = 0x4F707343  # "OpsC", in the file header (sqlite.org/pragma.html#pragma_application_id)
+APPLICATION_ID = (
+    0x4F707343  # "OpsC", in the file header (sqlite.org/pragma.html#pragma_application_id)
+)
 SCHEMA_VERSION = 1
 
 
@@ -19,9 +21,7 @@ def migrate(connection: apsw.Connection, where: str) -> None:
     """
     version = _pragma(connection, "user_version")
     application = _pragma(connection, "application_id")
-    if application not in (0, APPLICATION_ID) or (
-        application == 0 and _has_tables(connection)
-    ):
+    if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
         raise StoreRefused(
             f"{where} is a database of another program; "
             "choose another file with OPSCORE_DATABASE_URL"
@@ -37,9 +37,9 @@ def migrate(connection: apsw.Connection, where: str) -> None:
 
 def _apply(connection: apsw.Connection, number: int) -> None:
     folder = resources.files("opscore.store") / "sql"
-    script = next(
-        f for f in folder.iterdir() if f.name.startswith(f"{number:03}_")
-    ).read_text(encoding="utf-8")
+    script = next(f for f in folder.iterdir() if f.name.startswith(f"{number:03}_")).read_text(
+        encoding="utf-8"
+    )
     with connection:
         connection.execute(script)
         connection.execute(f"pragma user_version = {number}")

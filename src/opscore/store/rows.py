@@ -185,31 +185,21 @@ class Wants:
     """
 
     sessions: set[str] = field(default_factory=set[str])
-    claims: dict[tuple[str, str], int] = field(
-        default_factory=dict[tuple[str, str], int]
-    )
+    claims: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     leases: set[str] = field(default_factory=set[str])
     instances: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
-        return not (
-            self.sessions
-            or self.claims
-            or self.leases
-            or self.instances
-            or self.holders
-        )
+        return not (self.sessions or self.claims or self.leases or self.instances or self.holders)
 
 
 @dataclass(slots=True)
 class Locked:
     """What was read under the lock, in the order of `Wants`."""
 
-    journals: dict[str, list[StoredEvent]] = field(
-        default_factory=dict[str, list[StoredEvent]]
-    )
+    journals: dict[str, list[StoredEvent]] = field(default_factory=dict[str, list[StoredEvent]])
     candidates: dict[tuple[str, str], list[ReadyRow]] = field(
         default_factory=dict[tuple[str, str], list[ReadyRow]]
     )

@@ -174,28 +174,20 @@ class SqliteStore:
 
     # -- reading beside the write path ------------------------------------------------------
 
-    async def journal(
-        self, session_id: str, after: int, limit: int
-    ) -> list[StoredEvent]:
+    async def journal(self, session_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See `Store.journal`."""
         return await self._read(StoredEvent, sql.JOURNAL, (session_id, after, limit))
 
-    async def agent_journal(
-        self, agent_id: str, after: int, limit: int
-    ) -> list[StoredEvent]:
+    async def agent_journal(self, agent_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See `Store.agent_journal`."""
-        return await self._read(
-            StoredEvent, sql.AGENT_JOURNAL, (agent_id, after, limit)
-        )
+        return await self._read(StoredEvent, sql.AGENT_JOURNAL, (agent_id, after, limit))
 
     async def session(self, session_id: str) -> SessionRow | None:
         """See `Store.session`."""
         rows = await self._read(SessionRow, sql.SESSION, (session_id,))
         return rows[0] if rows else None
 
-    async def sessions(
-        self, filters: Filters, before: str | None, limit: int
-    ) -> list[SessionRow]:
+    async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
         """See `Store.sessions`."""
         where, given = _where(sql.SESSION_CONDITIONS, {**filters, "before": before})
         statement = f"{sql.SESSIONS}{where} order by session_id desc limit ?"
@@ -206,9 +198,7 @@ class SqliteStore:
         rows = await self._read(TaskRow, sql.TASK, (task_id,))
         return rows[0] if rows else None
 
-    async def tasks(
-        self, filters: Filters, before: str | None, limit: int
-    ) -> list[TaskRow]:
+    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskRow]:
         """See `Store.tasks`."""
         where, given = _where(sql.TASK_CONDITIONS, {**filters, "before": before})
         statement = f"{sql.TASKS}{where} order by task_id desc limit ?"
@@ -288,23 +278,17 @@ class SqliteStore:
         return self._reader
 
     async def _on_writer(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._write_thread, work
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, work)
 
     async def _on_reader(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, work)
 
-    async def _read(
-        self, row: Callable[..., T], statement: str, given: Sequence[Any]
-    ) -> list[T]:
+    async def _read(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
         return await self._on_reader(
             lambda: [row(*r) for r in self._r.execute(statement, given).fetchall()]
         )
 
-    def _rows(
-        self, row: Callable[..., T], statement: str, given: Sequence[Any]
-    ) -> list[T]:
+    def _rows(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
         return [row(*r) for r in self._w.execute(statement, given).fetchall()]
 
     def _in(

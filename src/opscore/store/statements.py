@@ -71,9 +71,7 @@ EXTEND_LEASES_END = ") v where leases.task_id = v.column1"
 ADD_TEMPLATES = f"insert into templates ({_columns(TemplateRow)}) values "
 
 PUT_AGENTS = f"insert into agents ({_columns(AgentRow)}) values "
-PUT_AGENTS_END = (
-    " on conflict (agent_id) do update set name = excluded.name, data = excluded.data"
-)
+PUT_AGENTS_END = " on conflict (agent_id) do update set name = excluded.name, data = excluded.data"
 REMOVE_AGENTS = "delete from agents where agent_id in "
 
 ADD_OUTBOX = f"insert or ignore into outbox ({_columns(OutboxRow)}) values "
@@ -95,11 +93,13 @@ COUNT_IN_FLIGHT = "select instance_id, count(*) from leases where instance_id in
 COUNT_IN_FLIGHT_END = " group by instance_id"
 CAP_LEASES = "update leases set until = ?1 where until > ?1"
 
-JOURNAL = f"select {EVENT_COLUMNS} from events where session_id = ? and seq > ? order by seq limit ?"
+JOURNAL = (
+    f"select {EVENT_COLUMNS} from events where session_id = ? and seq > ? order by seq limit ?"
+)
+LAST_POSITION = "select coalesce(max(position), 0) from events"
 JOURNALS = f"select {EVENT_COLUMNS} from events where session_id in "
 JOURNALS_END = " order by session_id, seq"
-AGENT_LAST_POSITION = "select coalesce(max(position), 0) from events"
-JOURNAL = (
+AGENT_JOURNAL = (
     f"select {AGENT_EVENT_COLUMNS} from agent_events where agent_id = ? and seq > ? "
     "order by seq limit ?"
 )
@@ -138,13 +138,11 @@ DUE_LEASES = (
     f"select {_columns(LeaseRow)} from leases where until <= ?1 "
     f"union select {_columns(LeaseRow)} from leases where deadline <= ?1 limit ?2"
 )
-DUE_DELAYED = (
-    "select task_id, session_id from delayed where due <= ? order by due limit ?"
+DUE_DELAYED = "select task_id, session_id from delayed where due <= ? order by due limit ?"
+DUE_READY = (
+    f"select {_columns(ReadyRow)} from ready where expires_at <= ? order by expires_at limit ?"
 )
-DUE_READY = f"select {_columns(ReadyRow)} from ready where expires_at <= ? order by expires_at limit ?"
-DUE_SESSIONS = (
-    "select session_id from sessions where deadline <= ? order by deadline limit ?"
-)
+DUE_SESSIONS = "select session_id from sessions where deadline <= ? order by deadline limit ?"
 NEXT_DUE = (
     "select min(at) from (select min(until) at from leases union all "
     "select min(deadline) from leases union all select min(due) from delayed union all "
@@ -152,9 +150,7 @@ NEXT_DUE = (
     "select min(deadline) from sessions where deadline is not null)"
 )
 
-TEMPLATES = (
-    f"select {_columns(TemplateRow)} from templates order by created_at, name, version"
-)
+TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at, name, version"
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
 QUEUE_DEPTHS = "select queue, count(*) from ready where namespace = ? group by queue"

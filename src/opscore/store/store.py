@@ -78,15 +78,11 @@ class Store(Protocol):
         """
         ...
 
-    async def journal(
-        self, session_id: str, after: int, limit: int
-    ) -> list[StoredEvent]:
+    async def journal(self, session_id: str, after: int, limit: int) -> list[StoredEvent]:
         """Events of one session with seq > `after`, in order."""
         ...
 
-    async def agent_journal(
-        self, agent_id: str, after: int, limit: int
-    ) -> list[StoredEvent]:
+    async def agent_journal(self, agent_id: str, after: int, limit: int) -> list[StoredEvent]:
         """Events of one agent with seq > `after`, in order."""
         ...
 
@@ -94,9 +90,7 @@ class Store(Protocol):
         """One header."""
         ...
 
-    async def sessions(
-        self, filters: Filters, before: str | None, limit: int
-    ) -> list[SessionRow]:
+    async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
         """Headers, newest first. Filters: namespace, workflow, status, agent_id, label_key,
         label_value, since, until."""
         ...
@@ -105,9 +99,7 @@ class Store(Protocol):
         """One task."""
         ...
 
-    async def tasks(
-        self, filters: Filters, before: str | None, limit: int
-    ) -> list[TaskRow]:
+    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskRow]:
         """Tasks, newest first. Filters: namespace, status, agent_id, capability, session_id."""
         ...
 

@@ -19,9 +19,7 @@ from opscore.wire.base import (
 )
 from opscore.wire.task import TaskError
 
-SessionWord = Literal[
-    "waiting", "processing", "paused", "completed", "error", "cancelled"
-]
+SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
 
 
 class Callback(Input):

@@ -19,9 +19,7 @@ from opscore.wire.base import (
     Text,
 )
 
-TaskWord = Literal[
-    "scheduled", "available", "running", "completed", "failed", "cancelled"
-]
+TaskWord = Literal["scheduled", "available", "running", "completed", "failed", "cancelled"]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 
 
@@ -53,8 +51,8 @@ class TaskAccepted(Output):
 class TaskError(msgspec.Struct, rename="camel", kw_only=True):
     """What an agent says went wrong. `class` is what retry policies match."""
 
-    error_class: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] = (
-        msgspec.field(name="class", default="error")
+    error_class: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] = msgspec.field(
+        name="class", default="error"
     )
     message: str = ""
     retry_after_seconds: Seconds | None = None
