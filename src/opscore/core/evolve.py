@@ -125,6 +125,7 @@ def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
     state.started = True
     state.queued -= 1
     state.running += 1
+    state.step(task.step).running += 1
     if state.status is SessionStatus.WAITING:
         state.status = SessionStatus.PROCESSING
 
@@ -132,6 +133,7 @@ def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
 def _leave_attempt(state: SessionState, task: TaskState) -> None:
     if task.status is TaskStatus.RUNNING:
         state.running -= 1
+        state.step(task.step).running -= 1
     else:
         state.queued -= 1
 
@@ -190,6 +192,7 @@ def _task_failed(state: SessionState, e: ev.TaskFailed, at: Micros) -> None:
     _end_task(state, task, TaskStatus.FAILED, at)
     task.input = kept
     task.error = ErrorInfo(e.error_class, e.message)
+    state.step(task.step).failed += 1
     if e.attempt:
         task.failures += 1
 

@@ -58,7 +58,9 @@ class StepState:
     output: Json | None = None
     next_index: int = 0
     active: int = 0
+    running: int = 0
     done: int = 0
+    failed: int = 0
     task_ids: list[str] = field(default_factory=list[str])
     started_at: Micros | None = None
     finished_at: Micros | None = None

@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Wait."""
         ...
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait until `event` is set (True) or the time is up (False)."""
+        ...
+
 
 class SystemClock:
     """Start wall time plus monotonic time: a step of the wall clock moves no deadline."""
@@ -36,15 +40,14 @@ class SystemClock:
         """Wait on the running loop."""
         await asyncio.sleep(seconds)
 
-
-async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait until `event` is set (True) or the time is up (False)."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait until `event` is set (True) or the time is up (False)."""
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 async def every(clock: Clock, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

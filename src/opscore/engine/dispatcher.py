@@ -70,6 +70,18 @@ class Seat:
         """How many more attempts it takes now."""
         return 0 if self.draining else self.max_in_flight - len(self.holding)
 
+    def request(self) -> ClaimRequest:
+        """Its free slots, as a claim names them."""
+        return ClaimRequest(
+            self.namespace,
+            self.agent_id,
+            self.instance_id,
+            self.queues,
+            self.free,
+            self.max_in_flight,
+            self.idle_since,
+        )
+
 
 def queues_of(namespace: str, agent_name: str, capabilities: Iterable[str]) -> frozenset[Queue]:
     """The queues that an agent serves: its own, and those of its capabilities."""
@@ -190,7 +202,7 @@ class Dispatcher:
         if not limits:
             return None
         self._woken.difference_update(limits)
-        requests = [_request(seat) for seat in chosen.values()]
+        requests = [seat.request() for seat in chosen.values()]
         return ClaimTasks(requests, limits, self._span_id)
 
     async def _claim(self, command: ClaimTasks) -> None:
@@ -212,15 +224,3 @@ class Dispatcher:
         """The instance left before it was told: nobody has begun these."""
         reports = [SettlementReport(a.task_id, a.attempt, "released") for a in attempts]
         self._writer.submit(SettleAttempts(reports, self._chance))
-
-
-def _request(seat: Seat) -> ClaimRequest:
-    return ClaimRequest(
-        seat.namespace,
-        seat.agent_id,
-        seat.instance_id,
-        seat.queues,
-        seat.free,
-        seat.max_in_flight,
-        seat.idle_since,
-    )

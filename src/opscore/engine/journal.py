@@ -6,7 +6,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,7 +52,7 @@ def _lift(type_name: str, version: int, wanted: int, data: Json) -> Json:
     return _encode(fields)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reader(kind: type[E]) -> Callable[[Json], E]:
     """A decoder for one event class: its JSON fields stay encoded."""
     hints = typing.get_type_hints(kind)

@@ -110,7 +110,7 @@ class Projection:
             if project is not None:
                 task = touched[event.task_id] = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
                 project(self, state, task, event)
-                header = header or kind is ev.TaskClaimed and task.attempt == 1
+                header = header or (kind is ev.TaskClaimed and task.attempt == 1)
             else:
                 header = True
                 self._of_session(state, event)
@@ -134,18 +134,18 @@ class Projection:
     def _delay(self, state: SessionState, task: TaskState, due: Micros) -> None:
         self.changes.delay(DelayedRow(due, task.task_id, state.session_id))
 
-    def _created(self, state: SessionState, task: TaskState, e: ev.TaskCreated) -> None:
+    def created(self, state: SessionState, task: TaskState, e: ev.TaskCreated) -> None:
         self.changes.tasks[task.task_id] = _new_row(state, task, e)
         if e.due is None:
             self._enqueue(state, task)
         else:
             self._delay(state, task, e.due)
 
-    def _available(self, state: SessionState, task: TaskState, e: ev.TaskAvailable) -> None:
+    def available(self, state: SessionState, task: TaskState, e: ev.TaskAvailable) -> None:
         self.changes.undelay(DelayedRow(e.was_due, task.task_id, state.session_id))
         self._enqueue(state, task)
 
-    def _claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
+    def claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
         self.changes.dequeue(ready_row(state, task))
         self.changes.leases[task.task_id] = LeaseRow(
             task.task_id,
@@ -158,18 +158,18 @@ class Projection:
             e.deadline,
         )
 
-    def _completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
+    def completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
         self.changes.end_lease(task.task_id)
 
-    def _retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
+    def retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
         self.changes.end_lease(task.task_id)
         self._delay(state, task, e.due)
 
-    def _released(self, state: SessionState, task: TaskState, e: ev.TaskReleased) -> None:
+    def released(self, state: SessionState, task: TaskState, e: ev.TaskReleased) -> None:
         self.changes.end_lease(task.task_id)
         self._enqueue(state, task)
 
-    def _ended(
+    def ended(
         self, state: SessionState, task: TaskState, e: ev.TaskFailed | ev.TaskCancelled
     ) -> None:
         if e.attempt:
@@ -179,10 +179,10 @@ class Projection:
         else:
             self.changes.dequeue(ready_row(state, task))
 
-    def _valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
+    def valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
         """The failed task's row stays as it is; the value belongs to its step."""
 
-    def _reprioritised(self, state: SessionState, task: TaskState, e: ev.TaskReprioritised) -> None:
+    def reprioritised(self, state: SessionState, task: TaskState, e: ev.TaskReprioritised) -> None:
         if task.status is TaskStatus.AVAILABLE:
             row = ready_row(state, task)
             self.changes.dequeue(row._replace(place=e.previous_order))
@@ -266,14 +266,14 @@ def _change(task: TaskState) -> TaskChange:
 
 
 _OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], None]] = {
-    ev.TaskCreated: Projection._created,
-    ev.TaskAvailable: Projection._available,
-    ev.TaskClaimed: Projection._claimed,
-    ev.TaskCompleted: Projection._completed,
-    ev.TaskRetried: Projection._retried,
-    ev.TaskReleased: Projection._released,
-    ev.TaskFailed: Projection._ended,
-    ev.FallbackValued: Projection._valued,
-    ev.TaskCancelled: Projection._ended,
-    ev.TaskReprioritised: Projection._reprioritised,
+    ev.TaskCreated: Projection.created,
+    ev.TaskAvailable: Projection.available,
+    ev.TaskClaimed: Projection.claimed,
+    ev.TaskCompleted: Projection.completed,
+    ev.TaskRetried: Projection.retried,
+    ev.TaskReleased: Projection.released,
+    ev.TaskFailed: Projection.ended,
+    ev.FallbackValued: Projection.valued,
+    ev.TaskCancelled: Projection.ended,
+    ev.TaskReprioritised: Projection.reprioritised,
 }

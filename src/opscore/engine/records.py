@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from opscore.core.types import (
     AgentState,
@@ -18,6 +18,8 @@ from opscore.core.types import (
     StepStatus,
     TaskStatus,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +194,10 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Paged:
+class Paged(Generic[T]):
     """A page of records and where the next one begins."""
 
-    items: Sequence[Any]
+    items: Sequence[T]
     next_cursor: str | None
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opscore.core import commands as cmd
-from opscore.core.errors import NotFound
+from opscore.core.errors import Conflict, NotFound
 from opscore.core.events import SessionStarted
 from opscore.core.matching import Slots, assign
 from opscore.core.retry import AGENT_LOST, TIMEOUT
 from opscore.core.state import SessionState, TaskState
 from opscore.core.task import Completed, Failed, Outcome, Released
-from opscore.core.types import ErrorInfo, Micros, session_id_of
+from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, session_id_of
 from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
 from opscore.engine.unit import Means, Unit, raise_refused
-from opscore.store.rows import LeaseRow, ReadyRow, Wants
+from opscore.store.rows import LeaseRow, ReadyRow, TemplateRow, Wants
 
 Queue = tuple[str, str]
 """(namespace, queue name)."""
@@ -48,6 +48,57 @@ class OnSession:
 
 
 @dataclass(slots=True)
+class DeleteSession:
+    """Remove an ended session with its journal and tasks."""
+
+    session_id: str
+    namespace: str
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The session's journal, unless it is in memory."""
+        _want_session(wants, means, self.session_id)
+
+    def apply(self, unit: Unit) -> None:
+        """Raises NotFound, Conflict."""
+        state = unit.session(self.session_id)
+        if state is None or state.namespace != self.namespace:
+            raise NotFound(f"there is no session {self.session_id}")
+        if state.status not in SESSION_ENDED:
+            raise Conflict(f"session {self.session_id} is {state.status}; cancel it first")
+        unit.touched[self.session_id] = state
+        unit.changes.sessions_gone.add(self.session_id)
+
+
+@dataclass(slots=True)
+class AddTemplate:
+    """Store a template version; answers (row, whether it is new)."""
+
+    row: TemplateRow
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: all templates are in memory."""
+
+    def apply(self, unit: Unit) -> tuple[TemplateRow, bool]:
+        """Raises Conflict when the version exists with other content."""
+        row, templates = self.row, unit.means.templates
+        staged = [r for r in unit.changes.templates if r[:3] == row[:3]]
+        known = staged[0] if staged else templates.find(row.namespace, row.name, row.version)
+        if known is None:
+            unit.changes.templates.append(row)
+            unit.after.append(lambda: templates.add(row))
+            return row, True
+        if known.digest != row.digest:
+            raise Conflict(
+                f"workflow {row.name} version {row.version} exists with other content; "
+                "give the new content a new version",
+                code="version_exists",
+            )
+        return known, False
+
+
+@dataclass(slots=True)
 class StartSessions:
     """Begin sessions; the ids are new."""
 
@@ -63,15 +114,19 @@ class StartSessions:
     def apply(self, unit: Unit) -> None:
         """Cannot be refused: input and version were checked before."""
         for session_id, event in self.starts:
-            unit.start(session_id, cmd.Start(event), event.namespace)
+            unit.start(session_id, cmd.Start(event))
 
 
 @dataclass(slots=True)
 class SettleAttempts:
-    """What agents report of attempts. `agent_id`: only that agent's attempts may be named."""
+    """What agents report of attempts. `agent_id`: only that agent's attempts may be named.
+
+    `namespace` None: whoever asks may see every session.
+    """
 
     reports: Sequence[SettlementReport]
     chance: Callable[[], float]
+    namespace: str | None = None
     agent_id: str | None = None
     weight: int = 1
 
@@ -95,7 +150,7 @@ class SettleAttempts:
             detail = f"the output has {len(report.output)} bytes; the limit is {limit}"
             return VerdictRecord(report.task_id, report.attempt, "invalid", detail)
         state, task = _task_of(unit, report.task_id)
-        if state is None or task is None:
+        if state is None or task is None or self.namespace not in (None, state.namespace):
             return VerdictRecord(
                 report.task_id,
                 report.attempt,
@@ -133,6 +188,7 @@ class Beat:
     """Extend the leases of attempts; answers with those that are not the sender's any more."""
 
     attempts: Sequence[tuple[str, int]]
+    namespace: str | None = None
     instance_id: str | None = None
     weight: int = 1
 
@@ -149,6 +205,8 @@ class Beat:
         if lease is None or lease.attempt != attempt or task_id in unit.changes.unleased:
             return False
         if self.instance_id not in (None, lease.instance_id):
+            return False
+        if self.namespace not in (None, lease.namespace):
             return False
         unit.changes.extended[task_id] = unit.now + unit.means.lease
         return True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opscore.core import events as ev
-from opscore.core.commands import SessionCommand
+from opscore.core.commands import SessionCommand, Start
 from opscore.core.errors import Conflict, Invalid, NotFound, Refusal, StaleAttempt
 from opscore.core.expressions import Expressions
 from opscore.core.session import Decided, Refused, Surroundings, decide
@@ -69,20 +69,20 @@ class Unit:
             self.means.sessions.put(state)
         return state
 
-    def start(self, session_id: str, command: SessionCommand, namespace: str) -> SessionState:
+    def start(self, session_id: str, command: Start) -> SessionState:
         """Begin a session that no journal knows yet."""
-        state = SessionState(session_id, namespace=namespace)
-        event = getattr(command, "event", None)
-        assert isinstance(event, ev.SessionStarted)
-        state.workflow, state.version = event.workflow, event.template_version
-        self._decide(state, command)
+        event = command.event
+        state = SessionState(
+            session_id,
+            namespace=event.namespace,
+            workflow=event.workflow,
+            version=event.template_version,
+        )
+        self.decide(state, command)
         return state
 
     def decide(self, state: SessionState, command: SessionCommand) -> Refused | None:
         """Let the core decide, and write down what follows; a refusal changes nothing."""
-        return self._decide(state, command)
-
-    def _decide(self, state: SessionState, command: SessionCommand) -> Refused | None:
         self.touched[state.session_id] = state
         template = self.means.templates.parsed(state.namespace, state.workflow, state.version)
         decision = decide(template, state, command, self._around)

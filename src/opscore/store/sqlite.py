@@ -93,7 +93,8 @@ class SqliteStore:
         decide: Callable[[Locked], Changes],
     ) -> int:
         """See `Store.transact`. The single writing thread is the lock, so a batch that needs no
-        reading decides at once and takes one trip to the thread instead of two."""
+        reading decides at once and takes one trip to the thread instead of two.
+        """
         locked = Locked()
         if not wants.nothing():
             locked = await self._on_writer(lambda: self._read_locked(wants, known))

@@ -92,7 +92,8 @@ class Store(Protocol):
 
     async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
         """Headers, newest first. Filters: namespace, workflow, status, agent_id, label_key,
-        label_value, since, until."""
+        label_value, since, until.
+        """
         ...
 
     async def task(self, task_id: str) -> TaskRow | None:

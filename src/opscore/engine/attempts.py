@@ -1,0 +1,142 @@
+"""Attempts: the verbs of agents. Claim, heartbeat, progress, settle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from opscore.core.errors import NotFound, StaleAttempt
+from opscore.core.types import DEFAULT_NAMESPACE, AgentState, session_id_of
+from opscore.engine.dispatcher import Seat, queues_of
+from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+from opscore.engine.requests import Beat, ClaimTasks, Reclaim, SettleAttempts
+from opscore.engine.tools import Tools
+from opscore.engine.unit import Unit
+
+
+class Poll:
+    """The receiver of one long-poll: over with the first tasks, or when it is told to end."""
+
+    def __init__(self) -> None:
+        self.attempts: list[ClaimedAttempt] = []
+        self.over = asyncio.Event()
+
+    def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
+        """The answer."""
+        self.attempts.extend(attempts)
+        if attempts:
+            self.over.set()
+
+    def cancel(
+        self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
+    ) -> None:
+        """A poll holds nothing that could be cancelled."""
+
+    def drain(self, reason: str) -> None:
+        """No tasks will come."""
+        self.over.set()
+
+    def close(self, reason: str) -> None:
+        """A newer poll took the seat, or the server stops."""
+        self.over.set()
+
+
+class Attempts:
+    """The part of `Orchestration` that agents use."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._t = tools
+        self._progress: dict[str, tuple[int, float | None, str]] = {}
+
+    async def settle(
+        self,
+        reports: Sequence[SettlementReport],
+        *,
+        agent_id: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> list[VerdictRecord]:
+        """Report the end of attempts; one verdict each, in order, once they are durable."""
+        if not reports:
+            return []
+        command = SettleAttempts(reports, self._t.chance, namespace, agent_id)
+        return await self._t.writer.submit(command)
+
+    async def heartbeat_task(
+        self, task_id: str, attempt: int, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """Extend one lease. Raises StaleAttempt, NotFound."""
+        self._known(task_id)
+        if await self._t.writer.submit(Beat([(task_id, attempt)], namespace)):
+            raise StaleAttempt(f"attempt {attempt} of task {task_id} is not the current one")
+
+    async def progress(
+        self,
+        task_id: str,
+        attempt: int,
+        fraction: float | None,
+        message: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> None:
+        """Note how far a running attempt is: kept in memory, shown, not journaled.
+
+        It is a sign of life too. Raises StaleAttempt, NotFound.
+        """
+        await self.heartbeat_task(task_id, attempt, namespace=namespace)
+        self._progress[task_id] = (attempt, fraction, message)
+
+    def progress_of(self, task_id: str) -> tuple[float | None, str]:
+        """What the running attempt last said of its progress."""
+        _, fraction, message = self._progress.get(task_id, (0, None, ""))
+        return fraction, message
+
+    def forget_progress(self, unit: Unit) -> None:
+        """Attempts that are over have no progress."""
+        if self._progress:
+            for task_id in unit.freed:
+                self._progress.pop(task_id, None)
+
+    async def claim(
+        self,
+        agent_id: str,
+        *,
+        instance_id: str,
+        max: int = 10,
+        wait_seconds: float = 0.0,
+        holding: Sequence[tuple[str, int]] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> list[ClaimedAttempt]:
+        """Long-poll for attempts; [] when none came in time. Raises NotFound.
+
+        With `holding`, attempts of the instance that it does not list return at once.
+        """
+        agent = self._t.find_agent(agent_id, namespace)
+        if holding is not None:
+            await self._t.writer.submit(Reclaim(instance_id, holding))
+        if agent.state is AgentState.DRAINING:
+            return []
+        queues = queues_of(namespace, agent.agent_name, agent.capabilities)
+        poll = Poll()
+        seat = Seat(namespace, agent.agent_id, instance_id, queues, max, poll, self._t.now())
+        await self._claim_now(seat)
+        if not poll.attempts and wait_seconds > 0:
+            await self._claim_later(seat, poll, wait_seconds)
+        return poll.attempts
+
+    async def _claim_now(self, seat: Seat) -> None:
+        limits = dict.fromkeys(seat.queues, seat.max_in_flight)
+        request = seat.request()
+        claims = await self._t.writer.submit(ClaimTasks([request], limits, self._t.span_id))
+        seat.receiver.tasks(claims.attempts.get(seat.instance_id, ()))
+
+    async def _claim_later(self, seat: Seat, poll: Poll, seconds: float) -> None:
+        self._t.dispatcher.sit(seat)
+        self._t.dispatcher.wake(seat.queues)
+        try:
+            await self._t.clock.wait(poll.over, seconds)
+        finally:
+            self._t.dispatcher.leave(seat)
+
+    def _known(self, task_id: str) -> None:
+        if session_id_of(task_id) is None:
+            raise NotFound(f"there is no task {task_id}")

@@ -1,0 +1,299 @@
+"""Templates and sessions: the verbs by which work is started and watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opscore.core.errors import Impossible, Invalid, NotFound
+from opscore.core.events import SessionStarted
+from opscore.core.template import Template
+from opscore.core.types import (
+    DEFAULT_NAMESPACE,
+    SECOND,
+    SESSION_ENDED,
+    SYSTEM,
+    Actor,
+    Json,
+    Micros,
+    SessionStatus,
+    task_id_of,
+)
+from opscore.engine.attempts import Attempts
+from opscore.engine.records import (
+    EventRecord,
+    Paged,
+    SessionRecord,
+    SessionSummary,
+    TemplateRecord,
+)
+from opscore.engine.requests import AddTemplate, StartSessions
+from opscore.engine.starts import (
+    EMPTY,
+    RESERVED,
+    TASK_WORKFLOW,
+    check_input,
+    start_event,
+    task_tree,
+)
+from opscore.engine.steering import Steering
+from opscore.engine.tools import StartRequest, TaskRequest, Tools
+from opscore.engine.unit import Unit
+from opscore.store.rows import TemplateRow
+from opscore.store.store import Filters
+from opscore.templates import read_template
+
+
+class Orchestration(Steering, Attempts):
+    """Every verb takes the namespace; those that change something take the actor."""
+
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
+        self._ended: dict[str, list[asyncio.Event]] = {}
+
+    # -- templates --------------------------------------------------------------------------
+
+    async def create_workflow(
+        self,
+        source: str | bytes | Mapping[str, Any],
+        *,
+        name_hint: str = "template",
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> TemplateRecord:
+        """Store a template version. The same content again is a no-op (`created` is False).
+
+        Raises Invalid with every mistake, Conflict when the version exists with other content.
+        """
+        template = await asyncio.to_thread(read_template, source, name=name_hint)
+        if template.name.startswith(RESERVED):
+            raise Invalid(f"names that begin with {RESERVED!r} are Ops-Core's own")
+        return await self._add(template, namespace)
+
+    async def _add(self, template: Template, namespace: str) -> TemplateRecord:
+        row = TemplateRow(
+            namespace,
+            template.name,
+            template.version,
+            template.description,
+            template.digest,
+            bytes(template.source),
+            self._t.now(),
+        )
+        stored, created = await self._t.writer.submit(AddTemplate(row))
+        return _template_record(stored, created=created)
+
+    async def get_workflow(
+        self, name: str, version: str | None = None, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> TemplateRecord:
+        """One version, or the latest created. Raises NotFound."""
+        return _template_record(self._find(namespace, name, version))
+
+    def _find(self, namespace: str, name: str, version: str | None) -> TemplateRow:
+        row = self._t.templates.find(namespace, name, version)
+        if row is None:
+            which = name if version is None else f"{name} version {version}"
+            raise NotFound(f"there is no workflow {which}; apply its template first")
+        return row
+
+    async def list_workflows(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged[TemplateRecord]:
+        """The latest version of each, by name."""
+        rows = [
+            row
+            for row in self._t.templates.latest(namespace)
+            if not row.name.startswith(RESERVED) and (cursor is None or row.name > cursor)
+        ]
+        following = rows[limit - 1].name if len(rows) > limit else None
+        return Paged([_template_record(row) for row in rows[:limit]], following)
+
+    # -- starting ---------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        *,
+        version: str | None = None,
+        input: Json = EMPTY,
+        context: Json = EMPTY,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        agent_id: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> str:
+        """Start a session; its id, once it is durable.
+
+        Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
+        """
+        request = StartRequest(workflow, version, input, context, priority, labels or {}, agent_id)
+        return (await self.start_many([request], namespace=namespace, actor=actor))[0]
+
+    async def start_many(
+        self,
+        starts: Sequence[StartRequest],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> list[str]:
+        """Start sessions, all or none; their ids in order."""
+        pairs = [
+            (self._t.ids.new("ses_"), self._event(request, namespace, actor)) for request in starts
+        ]
+        await self._t.writer.submit(StartSessions(pairs))
+        return [session_id for session_id, _ in pairs]
+
+    def _event(self, request: StartRequest, namespace: str, actor: Actor) -> SessionStarted:
+        t = self._t
+        row = self._find(namespace, request.workflow, request.version)
+        template = t.templates.parsed(namespace, row.name, row.version)
+        check_input(template, request.input, request.context, t.settings.payload_limit)
+        agent = None if request.agent_id is None else t.find_agent(request.agent_id, namespace)
+        return start_event(
+            template,
+            namespace=namespace,
+            now=t.now(),
+            input=request.input,
+            context=request.context,
+            priority=request.priority,
+            labels=request.labels,
+            agent=agent,
+            trace_id=t.ids.hex(128),
+            actor=str(actor),
+            on_error_version=self._on_error_version(template, namespace),
+        )
+
+    def _on_error_version(self, template: Template, namespace: str) -> str | None:
+        """The exact version of the `onError` workflow: fixed when the session starts."""
+        on_error = template.on_error
+        if on_error is None:
+            return None
+        row = self._t.templates.find(namespace, on_error.workflow, on_error.version)
+        if row is None:
+            raise Impossible(
+                f"onError of workflow {template.name} names workflow {on_error.workflow}, "
+                "which does not exist; apply its template first"
+            )
+        return row.version
+
+    async def enqueue_task(
+        self,
+        request: TaskRequest,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> tuple[str, str]:
+        """Enqueue one task, now or later; (task id, session id). It is a one-step session."""
+        if (request.capability is None) == (request.agent is None):
+            raise Invalid("a task needs exactly one of capability and agent")
+        template = await self._task_template(request, namespace)
+        due = request.due_at
+        if request.delay_seconds is not None:
+            due = self._t.now() + round(request.delay_seconds * SECOND)
+        check_input(template, request.input, request.context, self._t.settings.payload_limit)
+        session_id = self._t.ids.new("ses_")
+        event = start_event(
+            template,
+            namespace=namespace,
+            now=self._t.now(),
+            input=request.input,
+            context=request.context,
+            priority=request.priority,
+            labels=request.labels,
+            due=due,
+            trace_id=self._t.ids.hex(128),
+            actor=str(actor),
+        )
+        await self._t.writer.submit(StartSessions([(session_id, event)]))
+        return task_id_of(session_id, 1), session_id
+
+    async def _task_template(self, request: TaskRequest, namespace: str) -> Template:
+        tree = task_tree(request.capability, request.agent, request.retry, request.timeout)
+        version = str(tree["version"])
+        if self._t.templates.find(namespace, TASK_WORKFLOW, version) is None:
+            await self._add(read_template(tree, name="task"), namespace)
+        return self._t.templates.parsed(namespace, TASK_WORKFLOW, version)
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    async def wait(
+        self, session_id: str, timeout: float, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> SessionRecord:
+        """The session when it has ended, or as it stands after `timeout` seconds."""
+        ended = asyncio.Event()
+        waiting = self._ended.setdefault(session_id, [])
+        waiting.append(ended)
+        try:
+            row = await self._t.views.header(session_id, namespace)
+            if SessionStatus(row.status) not in SESSION_ENDED:
+                await self._t.clock.wait(ended, timeout)
+        finally:
+            waiting.remove(ended)
+            if not waiting:
+                self._ended.pop(session_id, None)
+        return await self.get_session(session_id, namespace=namespace)
+
+    async def get_session(
+        self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> SessionRecord:
+        """A session in full. Raises NotFound."""
+        return await self._t.views.session(session_id, namespace)
+
+    async def list_sessions(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        agent: str | None = None,
+        label: str | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged[SessionSummary]:
+        """Sessions, newest first; `label` is `key=value`."""
+        filters: Filters = {
+            "namespace": namespace,
+            "workflow": workflow,
+            "status": status,
+            "agent_id": agent,
+            "label": label,
+            "since": since,
+            "until": until,
+        }
+        return await self._t.views.sessions(filters, cursor, limit)
+
+    async def history(
+        self,
+        session_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 500,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged[EventRecord]:
+        """A session's events in order; the cursor is a sequence number."""
+        if cursor is not None and not cursor.isdigit():
+            raise Invalid(f"the cursor {cursor!r} is not one that this list gave")
+        return await self._t.views.history(session_id, namespace, int(cursor or 0), limit)
+
+    def committed(self, unit: Unit) -> None:
+        """Wake whoever waits for a session that has ended, and forget progress that is over."""
+        self.forget_progress(unit)
+        if not self._ended:
+            return
+        for session_id, state in unit.touched.items():
+            if state.finished_at is not None:
+                for ended in self._ended.get(session_id, ()):
+                    ended.set()
+
+
+def _template_record(row: TemplateRow, *, created: bool = False) -> TemplateRecord:
+    return TemplateRecord(
+        row.name, row.version, row.description, row.digest, row.source, row.created_at, created
+    )

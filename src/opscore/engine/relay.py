@@ -1,0 +1,119 @@
+"""The outbox: what one commit asks of the next one, or of another session.
+
+A row is removed in the very commit that carries it out, so nothing is lost and nothing is done
+twice, whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from opscore.core import commands as cmd
+from opscore.core.errors import OpsCoreError
+from opscore.core.events import SessionStarted
+from opscore.core.state import SessionState
+from opscore.engine.ids import Ids
+from opscore.engine.starts import start_event
+from opscore.engine.unit import Means, Unit
+from opscore.engine.writer import Writer
+from opscore.store.rows import OutboxRow, Wants
+from opscore.store.store import Store
+
+log = structlog.get_logger("opscore.relay")
+
+
+@dataclass(slots=True)
+class CarryOut:
+    """One row of the outbox."""
+
+    row: OutboxRow
+    new_id: Callable[[], str]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The session that asked."""
+        if not means.sessions.has(self.row.session_id):
+            wants.sessions.add(self.row.session_id)
+
+    def apply(self, unit: Unit) -> None:
+        """Done once and for all with this commit."""
+        state = unit.session(self.row.session_id)
+        unit.changes.outbox_done.add(self.row.outbox_id)
+        if state is None:
+            return
+        if self.row.kind == "advance":
+            unit.decide(state, cmd.Advance())
+            return
+        event = _on_error_start(state, self.row, unit)
+        if event is not None:
+            unit.start(self.new_id(), cmd.Start(event))
+
+
+def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionStarted | None:
+    """The start of a template's `onError` workflow, in the version that the session fixed."""
+    templates = unit.means.templates
+    on_error = templates.parsed(state.namespace, state.workflow, state.version).on_error
+    if on_error is None or state.on_error_version is None:
+        return None
+    chosen = templates.parsed(state.namespace, on_error.workflow, state.on_error_version)
+    return start_event(
+        chosen,
+        namespace=state.namespace,
+        now=unit.now,
+        input=msgspec.Raw(row.data),
+        trace_id=state.trace_id,
+        actor=f"session:{state.session_id}",
+        cause=state.session_id,
+    )
+
+
+class Relay:
+    """Carries out outbox rows one after another."""
+
+    def __init__(self, store: Store, writer: Writer, ids: Ids) -> None:
+        self._store = store
+        self._writer = writer
+        self._ids = ids
+        self._rows: OrderedDict[str, OutboxRow] = OrderedDict()
+        self._arrived = asyncio.Event()
+
+    def committed(self, unit: Unit) -> None:
+        """Take note of new rows."""
+        if unit.changes.outbox:
+            self._rows.update(unit.changes.outbox)
+            self._arrived.set()
+
+    async def load(self) -> None:
+        """What an earlier process left."""
+        self._rows.update((row.outbox_id, row) for row in await self._store.outbox())
+        if self._rows:
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Carry out for ever."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._rows:
+                rows = list(self._rows.values())[:100]
+                await self._carry_out(rows)
+
+    async def _carry_out(self, rows: list[OutboxRow]) -> None:
+        for row in rows:
+            self._rows.pop(row.outbox_id, None)
+        futures = [
+            self._writer.submit(CarryOut(row, lambda: self._ids.new("ses_"))) for row in rows
+        ]
+        for row, outcome in zip(
+            rows, await asyncio.gather(*futures, return_exceptions=True), strict=True
+        ):
+            if isinstance(outcome, OpsCoreError):
+                log.error("outbox_failed", outbox_id=row.outbox_id, error=str(outcome))
+            elif isinstance(outcome, BaseException):
+                log.error("outbox_failed", outbox_id=row.outbox_id, exc_info=outcome)

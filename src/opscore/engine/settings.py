@@ -1,0 +1,31 @@
+"""What an operator may set of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opscore.core.types import SECOND, Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations in seconds, sizes in bytes.
+
+    `payload_limit` bounds each task's input and output, and a session's input and context.
+    """
+
+    lease_seconds: float = 15.0
+    cancel_grace_seconds: float = 10.0
+    offline_after_seconds: float = 45.0
+    payload_limit: int = 262_144
+    development: bool = False
+
+    @property
+    def lease(self) -> Micros:
+        """The lease in microseconds."""
+        return round(self.lease_seconds * SECOND)
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often an agent should give a sign of life: every third of the lease."""
+        return self.lease_seconds / 3

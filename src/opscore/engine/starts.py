@@ -1,0 +1,100 @@
+"""How a session's first event comes about, and the built-in template of a single task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from opscore.core.errors import Fault, Invalid, TooLarge
+from opscore.core.events import SessionStarted
+from opscore.core.template import Template
+from opscore.core.types import DEFAULT_PRIORITY, Json, Micros
+from opscore.engine.records import AgentRecord
+from opscore.json_schema import validate
+
+RESERVED = "opscore."
+TASK_WORKFLOW = "opscore.task"
+TASK_STEP = "task"
+EMPTY = msgspec.Raw(b"{}")
+
+
+def start_event(
+    template: Template,
+    *,
+    namespace: str,
+    now: Micros,
+    input: Json,
+    trace_id: str,
+    actor: str,
+    context: Json = EMPTY,
+    priority: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    agent: AgentRecord | None = None,
+    due: Micros | None = None,
+    on_error_version: str | None = None,
+    cause: str | None = None,
+) -> SessionStarted:
+    """The event with which a session of `template` begins; what is not given comes from it."""
+    total = template.timeout.total
+    chosen = priority if priority is not None else template.priority
+    return SessionStarted(
+        namespace=namespace,
+        workflow=template.name,
+        template_version=template.version,
+        input=input,
+        context=context,
+        priority=DEFAULT_PRIORITY if chosen is None else chosen,
+        labels={**template.labels, **(labels or {})},
+        trace_id=trace_id,
+        actor=actor,
+        agent_id=agent.agent_id if agent is not None else None,
+        agent_name=agent.agent_name if agent is not None else None,
+        agent_capabilities=agent.capabilities if agent is not None else (),
+        deadline=None if total is None else now + total,
+        due=due,
+        on_error_version=on_error_version,
+        cause=cause,
+    )
+
+
+def check_input(template: Template, given: Json, context: Json, limit: int) -> None:
+    """Raises TooLarge, or Invalid with what the template's input schema says against `given`."""
+    for name, document in (("input", given), ("context", context)):
+        if len(document) > limit:
+            raise TooLarge(
+                f"the {name} has {len(document)} bytes; the limit is {limit}",
+                code="payload_too_large",
+            )
+    if template.input_schema is not None:
+        faults = [
+            Fault(f"/input{fault.pointer}", fault.message, fault.hint)
+            for fault in validate(template.input_schema, given)
+        ]
+        if faults:
+            first = faults[0]
+            raise Invalid(
+                f"the input does not fit workflow {template.name} {template.version}: "
+                f"{first.pointer}: {first.message}",
+                faults=faults,
+            )
+
+
+def task_tree(
+    capability: str | None, agent: str | None, retry: object, timeout: object
+) -> dict[str, object]:
+    """The built-in one-step template that runs a standalone task.
+
+    Its version is the digest of what it says, so that equal demands share one template.
+    """
+    step: dict[str, object] = {"with": "${{ input }}"}
+    named = {"capability": capability, "agent": agent, "retry": retry, "timeout": timeout}
+    step.update((k, v) for k, v in named.items() if v is not None and v != {})
+    version = hashlib.sha256(msgspec.json.encode(step, order="sorted")).hexdigest()[:12]
+    return {
+        "name": TASK_WORKFLOW,
+        "version": f"v{version}",
+        "steps": {TASK_STEP: step},
+        "output": f"${{{{ steps.{TASK_STEP}.output }}}}",
+    }

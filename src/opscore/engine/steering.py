@@ -1,0 +1,170 @@
+"""Sessions and tasks under way: the verbs by which people steer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from opscore.core import commands as cmd
+from opscore.core.errors import Invalid, NotFound
+from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, session_id_of
+from opscore.engine.records import Paged, SessionRecord, TaskRecord
+from opscore.engine.requests import DeleteSession, OnSession
+from opscore.engine.tools import Tools
+from opscore.store.store import Filters
+
+
+class Steering:
+    """The part of `Orchestration` that concerns what already exists."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._t = tools
+
+    async def _on(self, session_id: str, command: cmd.SessionCommand, namespace: str) -> None:
+        await self._t.writer.submit(OnSession(session_id, command, namespace))
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    async def patch_session(
+        self,
+        session_id: str,
+        *,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> SessionRecord:
+        """Change what is given. A new priority moves the session's waiting tasks at once.
+
+        Raises NotFound, Conflict (priority of an ended session), Invalid.
+        """
+        if priority is not None and not 0 <= priority <= 100:
+            raise Invalid(f"a priority is 0 to 100, not {priority}")
+        given = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
+        if not (priority is None and labels is None and given is None):
+            command = cmd.UpdateSession(priority, labels, given, str(actor))
+            await self._on(session_id, command, namespace)
+        return await self._t.views.session(session_id, namespace)
+
+    async def cancel(
+        self,
+        session_id: str,
+        reason: str = "",
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Nothing new starts; running attempts are told, and fenced after the grace.
+
+        Raises NotFound, Conflict when it has ended.
+        """
+        grace = round(self._t.settings.cancel_grace_seconds * SECOND)
+        await self._on(session_id, cmd.Cancel(reason, str(actor), grace), namespace)
+
+    async def pause(
+        self,
+        session_id: str,
+        reason: str = "",
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Running attempts may settle, nothing new starts. Raises NotFound, Conflict."""
+        await self._on(session_id, cmd.Pause(reason, str(actor)), namespace)
+
+    async def resume(
+        self,
+        session_id: str,
+        reason: str = "",
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Go on after a pause. Raises NotFound, Conflict."""
+        await self._on(session_id, cmd.Resume(reason, str(actor)), namespace)
+
+    async def retry(
+        self,
+        session_id: str,
+        reason: str = "",
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Run the failed steps of a session in error again. Raises NotFound, Conflict."""
+        await self._on(session_id, cmd.RetrySession(reason, str(actor)), namespace)
+
+    async def delete_session(self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Delete an ended session with its journal. Raises NotFound, Conflict."""
+        await self._t.views.header(session_id, namespace)
+        await self._t.writer.submit(DeleteSession(session_id, namespace))
+        self._t.views.forget(session_id)
+
+    # -- tasks ------------------------------------------------------------------------------
+
+    async def get_task(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> TaskRecord:
+        """A task with every attempt. Raises NotFound."""
+        return await self._t.views.task(task_id, namespace)
+
+    async def list_tasks(
+        self,
+        *,
+        status: str | None = None,
+        agent: str | None = None,
+        capability: str | None = None,
+        session: str | None = None,
+        dead: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged[TaskRecord]:
+        """Tasks, newest first; `dead`: those given up."""
+        filters: Filters = {
+            "namespace": namespace,
+            "status": "failed" if dead else status,
+            "agent_id": agent,
+            "capability": capability,
+            "session_id": session,
+        }
+        return await self._t.views.tasks(filters, cursor, limit)
+
+    async def patch_task(
+        self, task_id: str, *, priority: int, namespace: str = DEFAULT_NAMESPACE
+    ) -> TaskRecord:
+        """Move a waiting task in its queue. Raises NotFound, Conflict, Invalid."""
+        if not 0 <= priority <= 100:
+            raise Invalid(f"a priority is 0 to 100, not {priority}")
+        await self._on_task(task_id, cmd.ReprioritiseTask(task_id, priority), namespace)
+        return await self.get_task(task_id, namespace=namespace)
+
+    async def cancel_task(
+        self, task_id: str, reason: str = "", *, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """End a task, and with it its step. Raises NotFound, Conflict."""
+        await self._on_task(task_id, cmd.CancelTask(task_id, reason), namespace)
+
+    async def retry_task(
+        self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
+    ) -> None:
+        """Try a waiting task now; for a failed one, run its session's failed steps again.
+
+        Raises NotFound, Conflict.
+        """
+        await self._on_task(task_id, cmd.RetryTask(task_id, str(actor)), namespace)
+
+    async def fallback_task(
+        self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
+    ) -> None:
+        """Give a task up in favour of its next fallback. Raises NotFound, Conflict."""
+        await self._on_task(task_id, cmd.FallbackTask(task_id, str(actor)), namespace)
+
+    async def _on_task(self, task_id: str, command: cmd.SessionCommand, namespace: str) -> None:
+        session_id = session_id_of(task_id)
+        if session_id is None:
+            raise NotFound(f"there is no task {task_id}")
+        try:
+            await self._on(session_id, command, namespace)
+        except NotFound:
+            raise NotFound(f"there is no task {task_id}") from None

@@ -1,0 +1,98 @@
+"""What time brings: expired leases, due tasks, queue timeouts, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from opscore.core import commands as cmd
+from opscore.core.errors import OpsCoreError, Refusal
+from opscore.core.types import SECOND, Micros
+from opscore.engine.clock import Clock
+from opscore.engine.requests import Expire, OnSession
+from opscore.engine.unit import Unit
+from opscore.engine.writer import Command, Writer
+from opscore.store.rows import ReadyRow
+from opscore.store.store import DueWork, Store
+
+LONGEST_SLEEP: Micros = 1 * SECOND
+AT_ONCE = 500
+
+log = structlog.get_logger("opscore.sweeper")
+
+
+class Sweeper:
+    """Wakes when the next deadline is near, and at least once a second.
+
+    `why_nobody` says, for a namespace and a queue, why no agent takes its tasks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        clock: Clock,
+        chance: Callable[[], float],
+        why_nobody: Callable[[str, str], str],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._chance = chance
+        self._why_nobody = why_nobody
+        self._next: Micros = 0
+        self._sooner = asyncio.Event()
+
+    def committed(self, unit: Unit) -> None:
+        """A commit may have brought a deadline that comes sooner than the one slept for."""
+        changes = unit.changes
+        soonest = min(
+            [row.due for row in changes.delayed.values()]
+            + [row.expires_at for row in changes.ready.values() if row.expires_at is not None]
+            + [row.deadline for row in changes.leases.values() if row.deadline is not None]
+            + [row.deadline for row in changes.sessions.values() if row.deadline is not None],
+            default=None,
+        )
+        if soonest is not None and soonest < self._next:
+            self._next = soonest
+            self._sooner.set()
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            try:
+                due = await self.sweep()
+            except OpsCoreError as error:
+                log.error("sweep_failed", error=str(error))
+                due = None
+            await self._sleep(due)
+
+    async def _sleep(self, due: DueWork | None) -> None:
+        now = self._store.now()
+        self._next = now + LONGEST_SLEEP
+        if due is not None and due.next_at is not None:
+            self._next = min(self._next, due.next_at)
+        while (left := self._next - self._store.now()) > 0:
+            self._sooner.clear()
+            await self._clock.wait(self._sooner, left / SECOND)
+
+    async def sweep(self) -> DueWork:
+        """Carry out what is due now; answers with what was found."""
+        due = await self._store.due(self._store.now(), AT_ONCE)
+        commands: list[Command[object]] = [Expire(row, self._chance()) for row in due.leases]
+        commands += [OnSession(s, cmd.TaskDue(t)) for t, s in due.delayed]
+        commands += [self._queue_timeout(row) for row in due.expired]
+        commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
+        futures = [self._writer.submit(command) for command in commands]
+        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(outcome, Refusal):
+                log.debug("sweep_refused", detail=outcome.detail)
+            elif isinstance(outcome, BaseException):
+                log.error("sweep_command_failed", exc_info=outcome)
+        return due
+
+    def _queue_timeout(self, row: ReadyRow) -> OnSession:
+        why = self._why_nobody(row.namespace, row.queue)
+        return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))

@@ -1,0 +1,63 @@
+"""What is asked of the verbs, and what they work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from opscore.core.types import Json, Micros
+from opscore.engine.cache import TemplateCache
+from opscore.engine.clock import Clock
+from opscore.engine.dispatcher import Dispatcher
+from opscore.engine.ids import Ids
+from opscore.engine.records import AgentRecord
+from opscore.engine.settings import Settings
+from opscore.engine.starts import EMPTY
+from opscore.engine.views import Views
+from opscore.engine.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A session to be started. `agent_id` binds it to an agent."""
+
+    workflow: str
+    version: str | None = None
+    input: Json = EMPTY
+    context: Json = EMPTY
+    priority: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """One task by itself. `retry` and `timeout` have the form they have in a template."""
+
+    capability: str | None = None
+    agent: str | None = None
+    input: Json = EMPTY
+    context: Json = EMPTY
+    priority: int = 50
+    delay_seconds: float | None = None
+    due_at: Micros | None = None
+    retry: object = None
+    timeout: object = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the verbs work with."""
+
+    writer: Writer
+    views: Views
+    templates: TemplateCache
+    dispatcher: Dispatcher
+    clock: Clock
+    ids: Ids
+    settings: Settings
+    now: Callable[[], Micros]
+    chance: Callable[[], float]
+    span_id: Callable[[], str]
+    find_agent: Callable[[str, str], AgentRecord]

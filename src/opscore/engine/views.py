@@ -1,0 +1,248 @@
+"""Reading: sessions, tasks and histories as they were last committed.
+
+States are folded from the journal by the reading connection, apart from the writer's cache: what
+the writer has decided but not yet committed is nobody's business.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from opscore.core.errors import NotFound
+from opscore.core.state import SessionState, StepState
+from opscore.core.types import ErrorInfo, SessionStatus, StepStatus, TaskStatus, session_id_of
+from opscore.engine.cache import TemplateCache
+from opscore.engine.journal import fold, public
+from opscore.engine.projection import read_error
+from opscore.engine.records import (
+    AttemptRecord,
+    EventRecord,
+    Paged,
+    SessionRecord,
+    SessionSummary,
+    StepRecord,
+    TaskRecord,
+)
+from opscore.store.rows import SessionRow, StoredEvent, TaskRow
+from opscore.store.store import Filters, Store
+
+FOLDED_KEPT = 64
+PAGE_OF_EVENTS = 5_000
+TASKS_SHOWN = 100
+
+
+class Views:
+    """Pictures for people. Knows nothing of the write path."""
+
+    def __init__(self, store: Store, templates: TemplateCache) -> None:
+        self._store = store
+        self._templates = templates
+        self._folded: OrderedDict[str, SessionState] = OrderedDict()
+
+    async def header(self, session_id: str, namespace: str) -> SessionRow:
+        """A session's header. Raises NotFound, also for another namespace's."""
+        row = await self._store.session(session_id)
+        if row is None or row.namespace != namespace:
+            raise NotFound(f"there is no session {session_id}")
+        return row
+
+    async def state(self, session_id: str, namespace: str) -> SessionState:
+        """The folded state; only events newer than the last look are read."""
+        row = await self.header(session_id, namespace)
+        state = self._folded.pop(session_id, None) or SessionState(row.session_id)
+        while True:
+            events = await self._store.journal(session_id, state.seq, PAGE_OF_EVENTS)
+            fold(state, [e for e in events if e.seq > state.seq])
+            if len(events) < PAGE_OF_EVENTS:
+                break
+        self._folded[session_id] = state
+        while len(self._folded) > FOLDED_KEPT:
+            self._folded.popitem(last=False)
+        return state
+
+    def forget(self, session_id: str) -> None:
+        """The session was deleted."""
+        self._folded.pop(session_id, None)
+
+    async def session(self, session_id: str, namespace: str) -> SessionRecord:
+        """A session in full."""
+        state = await self.state(session_id, namespace)
+        order = self._templates.parsed(state.namespace, state.workflow, state.version).order
+        return SessionRecord(
+            session_id=state.session_id,
+            namespace=state.namespace,
+            workflow=state.workflow,
+            version=state.version,
+            status=state.status,
+            waiting_for=waiting_for(state),
+            priority=state.priority,
+            labels=state.labels,
+            agent_id=state.agent_id,
+            created_at=state.created_at,
+            updated_at=state.updated_at,
+            finished_at=state.finished_at,
+            trace_id=state.trace_id,
+            cancelling=state.stopping is not None and state.stopping.cancelled,
+            input=state.input,
+            context=state.context,
+            output=state.output,
+            error=state.error,
+            steps={name: _step(state, name) for name in order},
+            metadata=state.metadata,
+        )
+
+    async def sessions(
+        self, filters: Filters, cursor: str | None, limit: int
+    ) -> Paged[SessionSummary]:
+        """Headers, newest first."""
+        rows = await self._store.sessions(filters, cursor, limit + 1)
+        following = rows[limit - 1].session_id if len(rows) > limit else None
+        return Paged([summary_of(row) for row in rows[:limit]], following)
+
+    async def task(self, task_id: str, namespace: str) -> TaskRecord:
+        """A task with every attempt. Raises NotFound."""
+        row = await self._store.task(task_id)
+        if row is None or row.namespace != namespace:
+            raise NotFound(f"there is no task {task_id}")
+        session_id = session_id_of(task_id) or ""
+        events = await self._store.task_events(session_id, task_id)
+        return task_of(row, attempts_of(events))
+
+    async def tasks(self, filters: Filters, cursor: str | None, limit: int) -> Paged[TaskRecord]:
+        """Tasks, newest first, without their attempts."""
+        rows = await self._store.tasks(filters, cursor, limit + 1)
+        following = rows[limit - 1].task_id if len(rows) > limit else None
+        return Paged([task_of(row, ()) for row in rows[:limit]], following)
+
+    async def history(
+        self, session_id: str, namespace: str, after: int, limit: int
+    ) -> Paged[EventRecord]:
+        """Events in order, after sequence number `after`."""
+        await self.header(session_id, namespace)
+        events = await self._store.journal(session_id, after, limit + 1)
+        following = str(events[limit - 1].seq) if len(events) > limit else None
+        return Paged([public(e) for e in events[:limit]], following)
+
+
+def waiting_for(state: SessionState) -> str | None:
+    """What a session that is not ended waits for, in one word; None when something runs."""
+    if state.status is SessionStatus.PAUSED:
+        return "resume"
+    if state.running or not state.queued:
+        return None
+    queued = [t for t in state.tasks.values() if t.status is TaskStatus.AVAILABLE]
+    return "agent" if queued else "time"
+
+
+def _step(state: SessionState, name: str) -> StepRecord:
+    step = state.steps.get(name) or StepState()
+    total = len(step.items) if step.items is not None else 1
+    return StepRecord(
+        status=step.status,
+        tasks=tuple(step.task_ids[:TASKS_SHOWN]),
+        total=0 if step.status is StepStatus.SKIPPED else total,
+        completed=step.done if step.task_ids else int(step.status is StepStatus.COMPLETED),
+        failed=step.failed,
+        running=step.running,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        error=step.error,
+    )
+
+
+def summary_of(row: SessionRow) -> SessionSummary:
+    """A header as lists show it."""
+    return SessionSummary(
+        session_id=row.session_id,
+        namespace=row.namespace,
+        workflow=row.workflow,
+        version=row.version,
+        status=SessionStatus(row.status),
+        waiting_for=None,
+        priority=row.priority,
+        labels=msgspec.json.decode(row.labels, type=dict[str, str]),
+        agent_id=row.agent_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        finished_at=row.finished_at,
+        trace_id=row.trace_id,
+    )
+
+
+def task_of(row: TaskRow, attempts: tuple[AttemptRecord, ...]) -> TaskRecord:
+    """A task's row as people see it."""
+    return TaskRecord(
+        task_id=row.task_id,
+        session_id=row.session_id,
+        namespace=row.namespace,
+        step=row.step,
+        index=row.item_index,
+        member=row.member,
+        capability=row.capability,
+        agent=row.agent,
+        status=TaskStatus(row.status),
+        attempt=row.attempt,
+        failures=row.failures,
+        priority=row.priority,
+        input=row.input,
+        output=row.output,
+        error=read_error(row.error),
+        due_at=row.due if row.status == TaskStatus.SCHEDULED else None,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        finished_at=row.finished_at,
+        agent_id=row.agent_id,
+        instance_id=row.instance_id,
+        attempts=attempts,
+    )
+
+
+_OUTCOMES = {
+    "task.completed": "completed",
+    "task.retried": "failed",
+    "task.failed": "failed",
+    "task.released": "released",
+    "task.cancelled": "cancelled",
+}
+
+
+def attempts_of(events: list[StoredEvent]) -> tuple[AttemptRecord, ...]:
+    """The attempts that a task's events tell of, in order."""
+    attempts: dict[int, AttemptRecord] = {}
+    for event in events:
+        data = msgspec.json.decode(event.data, type=_AttemptFacts)
+        if event.type == "task.claimed":
+            attempts[data.attempt] = AttemptRecord(
+                data.attempt, data.agent_id, data.instance_id, event.at, None, None, None
+            )
+        elif event.type in _OUTCOMES and data.attempt in attempts:
+            began = attempts[data.attempt]
+            attempts[data.attempt] = AttemptRecord(
+                began.attempt,
+                began.agent_id,
+                began.instance_id,
+                began.started_at,
+                event.at,
+                _OUTCOMES[event.type],
+                _error(event.type, data),
+            )
+    return tuple(attempts.values())
+
+
+class _AttemptFacts(msgspec.Struct):
+    """What the events of an attempt have in common."""
+
+    attempt: int = 0
+    agent_id: str = ""
+    instance_id: str = ""
+    error_class: str | None = None
+    message: str = ""
+    reason: str = ""
+
+
+def _error(kind: str, data: _AttemptFacts) -> ErrorInfo | None:
+    if data.error_class is not None:
+        return ErrorInfo(data.error_class, data.message)
+    return ErrorInfo("cancelled", data.reason) if kind == "task.cancelled" else None
