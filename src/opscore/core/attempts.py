@@ -99,7 +99,7 @@ def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
 
 
 def _ends_step(draft: Draft, task: TaskState) -> bool:
-    step = draft.state.step(task.step)
+    step = draft.state.steps[task.step]
     return step.items is None or step.done + 1 == len(step.items)
 
 
@@ -133,7 +133,7 @@ def give_up(draft: Draft, task: TaskState, error: ErrorInfo) -> None:
 
 def _fall_back(draft: Draft, task: TaskState, member: int, error: ErrorInfo) -> None:
     step = draft.template.steps[task.step]
-    items = draft.state.step(task.step).items
+    items = draft.state.steps[task.step].items
     item = items[task.index] if items is not None and task.index is not None else None
     value = step.fallback[member - 1].value
     if value is None:

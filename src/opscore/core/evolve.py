@@ -49,7 +49,7 @@ def _session_started(state: SessionState, e: ev.SessionStarted, at: Micros) -> N
 
 
 def _step_expanded(state: SessionState, e: ev.StepExpanded, at: Micros) -> None:
-    step = state.step(e.step)
+    step = state.steps[e.step]
     step.status = StepStatus.RUNNING
     step.started_at = at
     step.items = e.items
@@ -62,23 +62,23 @@ def _end_step(step: StepState, status: StepStatus, at: Micros) -> None:
 
 
 def _step_skipped(state: SessionState, e: ev.StepSkipped, at: Micros) -> None:
-    _end_step(state.step(e.step), StepStatus.SKIPPED, at)
+    _end_step(state.steps[e.step], StepStatus.SKIPPED, at)
 
 
 def _step_completed(state: SessionState, e: ev.StepCompleted, at: Micros) -> None:
-    step = state.step(e.step)
+    step = state.steps[e.step]
     step.output = e.output
     _end_step(step, StepStatus.COMPLETED, at)
 
 
 def _step_failed(state: SessionState, e: ev.StepFailed, at: Micros) -> None:
-    step = state.step(e.step)
+    step = state.steps[e.step]
     step.error = ErrorInfo(e.error_class, e.message)
     _end_step(step, StepStatus.FAILED, at)
 
 
 def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
-    step = state.step(e.step)
+    step = state.steps[e.step]
     if step.status is StepStatus.PENDING:
         step.status = StepStatus.RUNNING
         step.started_at = at
@@ -125,7 +125,7 @@ def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
     state.started = True
     state.queued -= 1
     state.running += 1
-    state.step(task.step).running += 1
+    state.steps[task.step].running += 1
     if state.status is SessionStatus.WAITING:
         state.status = SessionStatus.PROCESSING
 
@@ -133,7 +133,7 @@ def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
 def _leave_attempt(state: SessionState, task: TaskState) -> None:
     if task.status is TaskStatus.RUNNING:
         state.running -= 1
-        state.step(task.step).running -= 1
+        state.steps[task.step].running -= 1
     else:
         state.queued -= 1
 
@@ -143,7 +143,7 @@ def _end_task(state: SessionState, task: TaskState, status: TaskStatus, at: Micr
     task.status = status
     task.updated_at = task.finished_at = at
     task.input = None
-    step = state.step(task.step)
+    step = state.steps[task.step]
     step.active -= 1
     return step
 
@@ -192,14 +192,14 @@ def _task_failed(state: SessionState, e: ev.TaskFailed, at: Micros) -> None:
     _end_task(state, task, TaskStatus.FAILED, at)
     task.input = kept
     task.error = ErrorInfo(e.error_class, e.message)
-    state.step(task.step).failed += 1
+    state.steps[task.step].failed += 1
     if e.attempt:
         task.failures += 1
 
 
 def _fallback_valued(state: SessionState, e: ev.FallbackValued, at: Micros) -> None:
     task = state.tasks[e.task_id]
-    _item_done(state.step(task.step), task.index, e.output, e.ends_step, at)
+    _item_done(state.steps[task.step], task.index, e.output, e.ends_step, at)
 
 
 def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> None:
@@ -276,7 +276,7 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
     state.error = None
     state.deadline = None
     for name in e.steps:
-        step = state.step(name)
+        step = state.steps[name]
         step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING
         step.next_index = 0
         step.finished_at = None

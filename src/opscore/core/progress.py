@@ -92,14 +92,14 @@ def start_steps(draft: Draft, names: Iterable[str]) -> None:
         except ExpressionFailed as failure:
             fail_step(draft, name, ErrorInfo(failure.error_class, str(failure)))
             return
-        if draft.state.step(name).status in STEP_ENDED:
+        if draft.state.steps[name].status in STEP_ENDED:
             work.extend(draft.template.dependents.get(name, ()))
 
 
 def _may_start(state: SessionState, step: Step) -> bool:
-    if state.paused_at is not None or state.step(step.name).status is not StepStatus.PENDING:
+    if state.paused_at is not None or state.steps[step.name].status is not StepStatus.PENDING:
         return False
-    return all(state.step(need).status in _PASSED for need in step.needs)
+    return all(state.steps[need].status in _PASSED for need in step.needs)
 
 
 def _start_step(draft: Draft, step: Step) -> None:
@@ -122,7 +122,7 @@ def _start_step(draft: Draft, step: Step) -> None:
 
 def materialise(draft: Draft, step: Step) -> None:
     """Make tasks for the next items of a `foreach`, as many as `maxParallel` and budget allow."""
-    state = draft.state.step(step.name)
+    state = draft.state.steps[step.name]
     items = state.items or ()
     index = state.next_index
     while index < len(items) and draft.state.stopping is None:
@@ -302,7 +302,7 @@ def advance(draft: Draft) -> None:
         conclude(draft)
         return
     for name in draft.template.order:
-        step = state.step(name)
+        step = state.steps[name]
         if step.status is StepStatus.RUNNING and step.items is not None:
             materialise_step(draft, name)
 

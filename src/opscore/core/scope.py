@@ -44,7 +44,7 @@ class StepScope:
         """An ancestor's status and output; a `foreach` step's output is its items' outputs."""
         if name not in self.ancestors:
             return None
-        step = self.state.step(name)
+        step = self.state.steps[name]
         return StepView(step.status, output_of(step, self.expressions))
 
 

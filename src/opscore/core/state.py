@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -76,9 +77,16 @@ class Stopping:
     grace_until: Micros
 
 
+def _pending_steps() -> defaultdict[str, StepState]:
+    return defaultdict(StepState)
+
+
 @dataclass(slots=True)
 class SessionState:
-    """The fold of a session's events; owned by whoever folds."""
+    """The fold of a session's events; owned by whoever folds.
+
+    A step that no event has named yet is pending: `steps` makes its state on first sight.
+    """
 
     session_id: str
     namespace: str = ""
@@ -105,15 +113,8 @@ class SessionState:
     stopping: Stopping | None = None
     output: Json | None = None
     error: ErrorInfo | None = None
-    steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
+    steps: defaultdict[str, StepState] = field(default_factory=_pending_steps)
     tasks: dict[str, TaskState] = field(default_factory=dict[str, TaskState])
     started: bool = False
     running: int = 0
     queued: int = 0
-
-    def step(self, name: str) -> StepState:
-        """The state of a step; a step that no event has named yet is pending."""
-        found = self.steps.get(name)
-        if found is None:
-            found = self.steps[name] = StepState()
-        return found

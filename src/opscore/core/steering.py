@@ -72,7 +72,7 @@ def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
     if state.status is not SessionStatus.ERROR:
         return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
     reopened = (StepStatus.FAILED, StepStatus.CANCELLED)
-    steps = tuple(n for n in draft.template.order if state.step(n).status in reopened)
+    steps = tuple(n for n in draft.template.order if state.steps[n].status in reopened)
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor))
     start_steps(draft, draft.template.order)
     advance(draft)

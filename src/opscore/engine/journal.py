@@ -30,6 +30,11 @@ UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
 """(type, old version) → lifts the fields of that version by one. None was needed so far."""
 
 
+def raw(document: Json) -> Json:
+    """The form in which JSON documents must enter events: plain bytes would become base64."""
+    return document if isinstance(document, msgspec.Raw) else msgspec.Raw(document)
+
+
 def encode(event: ev.SessionEvent) -> Json:
     """An event's fields as JSON. JSON fields must be `msgspec.Raw`; they are spliced in."""
     return _encode(event)

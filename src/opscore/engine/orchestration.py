@@ -49,7 +49,8 @@ class Orchestration(Steering, Attempts):
     """Every verb takes the namespace; those that change something take the actor."""
 
     def __init__(self, tools: Tools) -> None:
-        super().__init__(tools)
+        Steering.__init__(self, tools)
+        Attempts.__init__(self, tools)
         self._ended: dict[str, list[asyncio.Event]] = {}
 
     # -- templates --------------------------------------------------------------------------

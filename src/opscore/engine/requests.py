@@ -13,6 +13,7 @@ from opscore.core.retry import AGENT_LOST, TIMEOUT
 from opscore.core.state import SessionState, TaskState
 from opscore.core.task import Completed, Failed, Outcome, Released
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, session_id_of
+from opscore.engine.journal import raw
 from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
 from opscore.engine.unit import Means, Unit, raise_refused
 from opscore.store.rows import LeaseRow, ReadyRow, TemplateRow, Wants
@@ -176,7 +177,8 @@ def _task_of(unit: Unit, task_id: str) -> tuple[SessionState | None, TaskState |
 def _outcome(report: SettlementReport) -> Outcome:
     match report.outcome:
         case "completed":
-            return Completed(report.output, report.usage)
+            usage = None if report.usage is None else raw(report.usage)
+            return Completed(raw(report.output), usage)
         case "released":
             return Released("released by its agent")
         case _:
@@ -322,10 +324,9 @@ class ClaimTasks:
         self.weight = max(1, min(500, sum(self.limits.values())))
 
     def want(self, wants: Wants, means: Means) -> None:
-        """Candidates of each queue, and how many attempts each instance has in flight."""
+        """Candidates of each queue."""
         for queue, limit in self.limits.items():
             wants.claims[queue] = max(limit, wants.claims.get(queue, 0))
-        wants.instances.update(r.instance_id for r in self.requests)
 
     def apply(self, unit: Unit) -> Claims:
         """Cannot be refused; a candidate that cannot be claimed any more is passed over."""
@@ -338,18 +339,18 @@ class ClaimTasks:
             candidates += [(queue, row) for row in rows if row.task_id not in unit.changes.unready]
         candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
         by_id = {r.instance_id: r for r in self.requests}
-        for row, instance_id in assign(candidates, [self._slots(unit, r) for r in self.requests]):
+        for row, instance_id in assign(candidates, [_slots(r) for r in self.requests]):
             attempt = _claim(unit, row, by_id[instance_id], self.span_id)
             if attempt is not None:
                 claims.attempts.setdefault(instance_id, []).append(attempt)
         return claims
 
-    def _slots(self, unit: Unit, request: ClaimRequest) -> Slots:
-        """Slots as counted under the lock: leases, less those that this batch has ended."""
-        who = request.instance_id
-        held = unit.locked.in_flight.get(who, 0) + unit.began[who] - unit.ended[who]
-        free = min(request.free, request.size - held)
-        return Slots(who, frozenset(request.queues), free, request.size, request.idle_since)
+
+def _slots(request: ClaimRequest) -> Slots:
+    queues = frozenset[Hashable](request.queues)
+    return Slots(
+        request.instance_id, queues, request.free, request.size, request.idle_since
+    )
 
 
 def _claim(

@@ -11,13 +11,14 @@ from opscore.core.errors import Fault, Invalid, TooLarge
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
 from opscore.core.types import DEFAULT_PRIORITY, Json, Micros
+from opscore.engine.journal import raw
 from opscore.engine.records import AgentRecord
 from opscore.json_schema import validate
 
 RESERVED = "opscore."
 TASK_WORKFLOW = "opscore.task"
 TASK_STEP = "task"
-EMPTY = msgspec.Raw(b"{}")
+EMPTY: Json = b"{}"
 
 
 def start_event(
@@ -43,8 +44,8 @@ def start_event(
         namespace=namespace,
         workflow=template.name,
         template_version=template.version,
-        input=input,
-        context=context,
+        input=raw(input),
+        context=raw(context),
         priority=DEFAULT_PRIORITY if chosen is None else chosen,
         labels={**template.labels, **(labels or {})},
         trace_id=trace_id,

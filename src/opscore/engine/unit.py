@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,8 +50,6 @@ class Unit:
         self.changes = Changes()
         self.touched: dict[str, SessionState] = {}
         self.cancels: list[CancelNotice] = []
-        self.began: Counter[str] = Counter()
-        self.ended: Counter[str] = Counter()
         self.freed: dict[str, str] = {}
         self.after: list[Callable[[], None]] = []
         self._projection = Projection(self.changes, now, means.lease)
@@ -102,8 +99,6 @@ class Unit:
     def _note(self, state: SessionState, event: ev.SessionEvent) -> None:
         """Remember what agents and slots must hear of after the commit."""
         match event:
-            case ev.TaskClaimed():
-                self.began[event.instance_id] += 1
             case ev.TaskCompleted() | ev.TaskRetried() | ev.TaskReleased():
                 self._attempt_over(state, event.task_id)
             case ev.TaskFailed(attempt=attempt) if attempt:
@@ -122,7 +117,6 @@ class Unit:
     def _attempt_over(self, state: SessionState, task_id: str) -> None:
         instance = state.tasks[task_id].instance_id
         if instance is not None:
-            self.ended[instance] += 1
             self.freed[task_id] = instance
 
     def _tell(self, state: SessionState, task_id: str, reason: str, grace: Micros) -> None:
@@ -145,16 +139,9 @@ class Unit:
                 self.means.sessions.put(state)
         return self.changes
 
-    def forget_ended(self) -> None:
-        """Ended sessions need no memory."""
-        for session_id, state in self.touched.items():
-            if state.status in SESSION_ENDED:
-                self.means.sessions.evict(session_id)
-
-    def forget_all(self) -> None:
-        """The batch failed: what memory has may not be what the journal has."""
-        for session_id in self.touched:
-            self.means.sessions.evict(session_id)
+    def ended(self) -> list[str]:
+        """Sessions that this batch ended; they need no memory."""
+        return [s for s, state in self.touched.items() if state.status in SESSION_ENDED]
 
 
 _REFUSALS: dict[str, type[Refusal]] = {

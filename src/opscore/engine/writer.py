@@ -14,7 +14,7 @@ import structlog
 
 from opscore.core.errors import Refusal, Unavailable
 from opscore.engine.unit import Means, Unit
-from opscore.store.rows import Wants
+from opscore.store.rows import Changes, Locked, Wants
 from opscore.store.store import Store
 
 T = TypeVar("T")
@@ -77,6 +77,9 @@ class Writer:
         self._queue: deque[_Pending[Any]] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
+        self._room = asyncio.Semaphore(2)
+        self._suspect = False
+        self._forgotten: set[str] = set()
         self.commits = 0
 
     def submit(self, command: Command[T]) -> asyncio.Future[T]:
@@ -90,81 +93,111 @@ class Writer:
         return future
 
     async def run(self) -> None:
-        """Commit batch after batch until `close`, and then what is left."""
-        while not (self._closed and not self._queue):
-            if not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-            batch = self._next_batch()
-            if batch:
-                await self._commit(batch)
+        """Commit batch after batch until `close`, and then what is left.
+
+        One batch is decided while the one before it is being committed. When a commit fails, the
+        batch decided after it fails too, and both are out of the way before the next one begins.
+        """
+        async with asyncio.TaskGroup() as group:
+            while batch := await self._next_batch():
+                await self._room.acquire()
+                if self._suspect:
+                    async with self._room:
+                        self._suspect = False
+                decided = asyncio.Event()
+                group.create_task(self._carry_out(batch, decided))
+                await decided.wait()
+
+    async def _carry_out(self, batch: Sequence[_Pending[Any]], decided: asyncio.Event) -> None:
+        try:
+            await self._commit(batch, decided)
+        finally:
+            decided.set()
+            self._room.release()
 
     def close(self) -> None:
         """Take no more commands; `run` ends when the queue is empty."""
         self._closed = True
         self._arrived.set()
 
-    def _next_batch(self) -> list[_Pending[Any]]:
-        batch: list[_Pending[Any]] = []
-        weight = 0
-        while self._queue and (not batch or weight + self._queue[0].command.weight <= BATCH):
-            pending = self._queue.popleft()
-            weight += pending.command.weight
-            batch.append(pending)
+    async def _next_batch(self) -> list[_Pending[Any]]:
+        """What has arrived, up to the bound; empty when the writer is closed and done."""
+        while not self._queue:
+            if self._closed:
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch = [self._queue.popleft()]
+        weight = batch[0].command.weight
+        while self._queue and weight + self._queue[0].command.weight <= BATCH:
+            weight += self._queue[0].command.weight
+            batch.append(self._queue.popleft())
         return batch
 
-    async def _commit(self, batch: Sequence[_Pending[Any]]) -> None:
+    async def _commit(self, batch: Sequence[_Pending[Any]], decided: asyncio.Event) -> None:
         units: list[Unit] = []
         try:
-            first = await self._transact(batch, units)
-        except Unavailable as error:
-            self._give_back(units)
-            log.error("commit_failed", error=error.detail, commands=len(batch))
-            for pending in batch:
-                pending.fail(error)
-        except Exception as error:
-            self._give_back(units)
-            await self._isolate(batch, error)
+            first = await self._transact(batch, units, decided)
+        except Exception as error:  # noqa: BLE001 - a bug in one command must not stop the others
+            self._forget(units)
+            if isinstance(error, Unavailable) or decided.is_set():
+                self._fail(batch, error)
+            else:
+                await self._isolate(batch, error)
         else:
             self._publish(units[0], first)
             for pending in batch:
                 pending.resolve()
 
-    async def _transact(self, batch: Sequence[_Pending[Any]], units: list[Unit]) -> int:
-        wants = Wants()
+    def _fail(self, batch: Sequence[_Pending[Any]], error: Exception) -> None:
+        log.error("commit_failed", commands=len(batch), exc_info=error)
+        self._suspect = True
         for pending in batch:
-            pending.command.want(wants, self._means)
-
-        def decide(locked: Any) -> Any:
-            unit = Unit(self._means, self._store.now(), locked)
-            units.append(unit)
-            for pending in batch:
-                _apply(pending, unit)
-            return unit.seal()
-
-        return await self._store.transact(wants, self._means.sessions.has, decide)
-
-    def _give_back(self, units: Sequence[Unit]) -> None:
-        for unit in units:
-            unit.forget_all()
+            pending.fail(error)
 
     async def _isolate(self, batch: Sequence[_Pending[Any]], error: Exception) -> None:
         """One command broke a batch: each gets a commit of its own, so that only it fails."""
         if len(batch) == 1:
-            log.error(
-                "command_failed",
-                command=type(batch[0].command).__name__,
-                exc_info=error,
-            )
+            log.error("command_failed", command=type(batch[0].command).__name__, exc_info=error)
             batch[0].fail(error)
             return
+        async with self._room:
+            for pending in batch:
+                await self._commit([pending], asyncio.Event())
+
+    async def _transact(
+        self, batch: Sequence[_Pending[Any]], units: list[Unit], decided: asyncio.Event
+    ) -> int:
+        self._make_room()
+        wants = Wants()
         for pending in batch:
-            await self._commit([pending])
+            pending.command.want(wants, self._means)
+
+        def decide(locked: Locked) -> Changes:
+            unit = Unit(self._means, self._store.now(), locked)
+            units.append(unit)
+            for pending in batch:
+                _apply(pending, unit)
+            decided.set()
+            return unit.seal()
+
+        return await self._store.transact(wants, self._means.sessions.has, decide)
+
+    def _make_room(self) -> None:
+        """Forget sessions, here only: between a batch's reading and deciding, none may vanish."""
+        for session_id in self._forgotten:
+            self._means.sessions.evict(session_id)
+        self._forgotten.clear()
+        self._means.sessions.trim()
+
+    def _forget(self, units: Sequence[Unit]) -> None:
+        """A batch failed: what memory has may not be what the journal has."""
+        for unit in units:
+            self._forgotten.update(unit.touched)
 
     def _publish(self, unit: Unit, first_position: int) -> None:
         self.commits += 1
-        unit.forget_ended()
-        self._means.sessions.trim()
+        self._forgotten.update(unit.ended())
         self._published(unit, first_position)
         for call in unit.after:
             call()

@@ -179,20 +179,18 @@ class Wants:
     """What a batch must lock and read before it can decide.
 
     `claims` maps (namespace, queue) to how many tasks may be taken; `known` says which sessions
-    the caller has in memory, `sessions` which others it needs; `leases` names tasks whose lease
-    rows it needs, `instances` those whose attempts are to be counted, `holders` those whose lease
-    rows it needs.
+    the caller has in memory, `sessions` which others it needs; `leases` names tasks, `holders`
+    instances whose lease rows it needs.
     """
 
     sessions: set[str] = field(default_factory=set[str])
     claims: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     leases: set[str] = field(default_factory=set[str])
-    instances: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
-        return not (self.sessions or self.claims or self.leases or self.instances or self.holders)
+        return not (self.sessions or self.claims or self.leases or self.holders)
 
 
 @dataclass(slots=True)
@@ -204,7 +202,6 @@ class Locked:
         default_factory=dict[tuple[str, str], list[ReadyRow]]
     )
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
-    in_flight: dict[str, int] = field(default_factory=dict[str, int])
     held: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
 
 

@@ -50,6 +50,8 @@ class SqliteStore:
         self._writer: apsw.Connection | None = None
         self._reader: apsw.Connection | None = None
         self._position = 0
+        self._failures = 0
+        self._committing = asyncio.Lock()
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
 
@@ -92,17 +94,31 @@ class SqliteStore:
         known: Callable[[str], bool],
         decide: Callable[[Locked], Changes],
     ) -> int:
-        """See `Store.transact`. The single writing thread is the lock, so a batch that needs no
-        reading decides at once and takes one trip to the thread instead of two.
+        """See `Store.transact`.
+
+        The caller's single line of decisions is the lock. What is read beside a commit in progress
+        can miss only rows of sessions that the caller has in memory; leases have no such second
+        record, so a batch that needs them waits for the commit.
         """
+        failures = self._failures
         locked = Locked()
-        if not wants.nothing():
-            locked = await self._on_writer(lambda: self._read_locked(wants, known))
+        if wants.leases or wants.holders:
+            async with self._committing:
+                locked = await self._on_reader(lambda: self._read_locked(wants, known))
+        elif not wants.nothing():
+            locked = await self._on_reader(lambda: self._read_locked(wants, known))
+        self._check(failures)
         changes = decide(locked)
-        first = self._position + 1
-        if not changes.empty():
-            await self._on_writer(lambda: self._commit(changes))
+        async with self._committing:
+            self._check(failures)
+            first = self._position + 1
+            if not changes.empty():
+                await self._on_writer(lambda: self._commit(changes))
         return first
+
+    def _check(self, failures: int) -> None:
+        if failures != self._failures:
+            raise Unavailable("an earlier commit failed; nothing was changed", retry_after=1)
 
     def _read_locked(self, wants: Wants, known: Callable[[str], bool]) -> Locked:
         locked = Locked()
@@ -119,9 +135,6 @@ class SqliteStore:
             locked.held.setdefault(lease.instance_id, []).append(lease)
             if not known(lease.session_id):
                 sessions.add(lease.session_id)
-        for chunk in _chunks(list(wants.instances)):
-            statement = sql.COUNT_IN_FLIGHT + _list(chunk) + sql.COUNT_IN_FLIGHT_END
-            locked.in_flight.update(self._w.execute(statement, chunk))
         for event in self._in(StoredEvent, sql.JOURNALS, sessions, sql.JOURNALS_END):
             locked.journals.setdefault(event.owner, []).append(event)
         return locked
@@ -133,6 +146,7 @@ class SqliteStore:
             self._w.execute("commit")
             self._position += len(changes.events)
         except apsw.Error as error:
+            self._failures += 1
             if not self._w.get_autocommit():
                 self._w.execute("rollback")
             raise Unavailable(f"the database refused the commit: {error}") from error
@@ -290,7 +304,7 @@ class SqliteStore:
         )
 
     def _rows(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
-        return [row(*r) for r in self._w.execute(statement, given).fetchall()]
+        return [row(*r) for r in self._r.execute(statement, given).fetchall()]
 
     def _in(
         self, row: Callable[..., T], head: str, keys: Collection[str], tail: str = ""

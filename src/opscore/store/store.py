@@ -73,6 +73,9 @@ class Store(Protocol):
     ) -> int:
         """Lock, let the caller decide, write and commit durably.
 
+        The next transaction may begin as soon as this one has decided; commits keep their order,
+        and when one fails, those decided after it fail too.
+
         Returns the position of the first event written. If `decide` raises, nothing is written and the exception passes on. If the commit fails,
         nothing of it is visible.
         """

@@ -88,8 +88,6 @@ create table leases (
   until integer not null,
   deadline integer
 ) without rowid;
-create index leases_by_instance on leases (instance_id);
-create index leases_by_until on leases (until);
 
 create table templates (
   namespace text not null,
