@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from opscore.core.events import SessionStarted
+from opscore.core.record import record
 from opscore.core.task import Outcome
 from opscore.core.types import Json, Micros
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Start:
     """Begin; the event says with what."""
 
     event: SessionStarted
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Advance:
     """Go on with what one commit could not hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claim:
     """An instance takes a task."""
 
@@ -31,7 +31,7 @@ class Claim:
     instance_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settle:
     """An attempt ended. `chance` is uniform in [0, 1) and feeds the backoff's jitter."""
 
@@ -41,14 +41,14 @@ class Settle:
     chance: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskDue:
     """A scheduled task's time has come."""
 
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueueTimeout:
     """Nobody took the task in time; `why` says why nobody did."""
 
@@ -56,12 +56,12 @@ class QueueTimeout:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeadlinePassed:
     """The session's total bound, or the grace of one that is stopping, is over."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """Stop: nothing new, running attempts are told and fenced after `grace`."""
 
@@ -70,7 +70,7 @@ class Cancel:
     grace: Micros
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pause:
     """Start nothing new until resumed."""
 
@@ -78,7 +78,7 @@ class Pause:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resume:
     """Go on."""
 
@@ -86,7 +86,7 @@ class Resume:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetrySession:
     """Run the failed steps again, keeping completed outputs."""
 
@@ -94,7 +94,7 @@ class RetrySession:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UpdateSession:
     """Change priority, labels or metadata; None leaves as it is."""
 
@@ -104,7 +104,7 @@ class UpdateSession:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetryTask:
     """By hand: try a waiting task now, or a failed one again."""
 
@@ -112,7 +112,7 @@ class RetryTask:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FallbackTask:
     """By hand: give the task up and go to the next member of its fallback chain."""
 
@@ -120,7 +120,7 @@ class FallbackTask:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelTask:
     """By hand: the task, and with it its step, ends."""
 
@@ -128,7 +128,7 @@ class CancelTask:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReprioritiseTask:
     """By hand: another place in the queue."""
 

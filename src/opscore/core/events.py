@@ -8,13 +8,13 @@ here, so replay never evaluates anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
+from opscore.core.record import record
 from opscore.core.types import Json, Micros
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionStarted:
     """The session exists. `agent_id` binds it to an agent that has `agent_capabilities`."""
 
@@ -38,7 +38,7 @@ class SessionStarted:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepExpanded:
     """A `foreach` gave these items."""
 
@@ -48,7 +48,7 @@ class StepExpanded:
     items: tuple[Json, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepSkipped:
     """The step's condition was false."""
 
@@ -58,7 +58,7 @@ class StepSkipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCompleted:
     """A computed step has its value; a `foreach` (output None) has all its items' outputs."""
 
@@ -68,7 +68,7 @@ class StepCompleted:
     output: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepFailed:
     """The step cannot complete any more."""
 
@@ -79,7 +79,7 @@ class StepFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskCreated:
     """A unit of work for one agent. `due` set: it waits; else it is available at `order`."""
 
@@ -98,7 +98,7 @@ class TaskCreated:
     queue_deadline: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskAvailable:
     """A scheduled task, which was due at `was_due`, may be claimed from now on."""
 
@@ -110,7 +110,7 @@ class TaskAvailable:
     queue_deadline: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskClaimed:
     """An attempt began."""
 
@@ -123,7 +123,7 @@ class TaskClaimed:
     deadline: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskCompleted:
     """An attempt completed its task; `ends_step` when the step has no other task to wait for."""
 
@@ -136,7 +136,7 @@ class TaskCompleted:
     usage: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskRetried:
     """An attempt failed and the task will be tried again at `due`."""
 
@@ -149,7 +149,7 @@ class TaskRetried:
     due: Micros
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskReleased:
     """An attempt was given back unharmed; the task is available again and nothing is counted."""
 
@@ -161,7 +161,7 @@ class TaskReleased:
     order: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskFailed:
     """The task is given up. `attempt` 0: it never ran (queue timeout)."""
 
@@ -173,7 +173,7 @@ class TaskFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FallbackValued:
     """A fallback value stands in for the failed task's output."""
 
@@ -185,7 +185,7 @@ class FallbackValued:
     ends_step: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskCancelled:
     """The task will not run (`attempt` 0), or its running attempt is fenced."""
 
@@ -196,7 +196,7 @@ class TaskCancelled:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskReprioritised:
     """The task's priority changed; `order` is its new place in the queue."""
 
@@ -208,7 +208,7 @@ class TaskReprioritised:
     previous_order: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionStopping:
     """Nothing new starts; running attempts are told, and fenced at `grace_until`."""
 
@@ -221,7 +221,7 @@ class SessionStopping:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionCompleted:
     """Every step ended well."""
 
@@ -230,7 +230,7 @@ class SessionCompleted:
     output: Json
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionFailed:
     """A step failed beyond its fallbacks, or the session's own bound was reached.
 
@@ -244,7 +244,7 @@ class SessionFailed:
     on_error_input: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionCancelled:
     """Somebody cancelled it, and nothing of it runs any more."""
 
@@ -253,7 +253,7 @@ class SessionCancelled:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionPaused:
     """Nothing new starts until it is resumed; deadlines stand still."""
 
@@ -263,7 +263,7 @@ class SessionPaused:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionResumed:
     """It goes on; the time in pause is added to its deadlines."""
 
@@ -273,7 +273,7 @@ class SessionResumed:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionRetried:
     """The failed steps run again; completed outputs are kept."""
 
@@ -284,7 +284,7 @@ class SessionRetried:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionUpdated:
     """Priority, labels or metadata changed; None is unchanged."""
 

@@ -7,7 +7,6 @@ refuses, nothing was folded. If it raises, the state must be thrown away and rea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from opscore.core import attempts, steering
@@ -24,6 +23,7 @@ from opscore.core.progress import (
     start_steps,
     stop,
 )
+from opscore.core.record import record
 from opscore.core.retry import TIMEOUT
 from opscore.core.state import SessionState
 from opscore.core.template import Template
@@ -36,7 +36,7 @@ from opscore.core.types import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Surroundings:
     """What a decision may use besides state and command."""
 
@@ -45,7 +45,7 @@ class Surroundings:
     payload_limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decided:
     """The facts that follow. `more`: the session needs another `Advance`."""
 

@@ -28,7 +28,29 @@ from opscore.core.trees import is_list, kind_of, pointer
 
 STEP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]*")
 CEL_WORDS = frozenset(
-    ["as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while"]
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 

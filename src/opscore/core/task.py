@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from opscore.core.record import record
 from opscore.core.retry import is_retried, retry_delay
 from opscore.core.state import TaskState
 from opscore.core.template import RetryPolicy
 from opscore.core.types import ErrorInfo, Json, Micros, TaskStatus
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Completed:
     """The agent did the work."""
 
@@ -18,14 +17,14 @@ class Completed:
     usage: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failed:
     """The attempt failed: the agent said so, or it timed out, or the agent was lost."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Released:
     """The attempt was given back unharmed; it costs nothing of the retry budget."""
 
@@ -35,7 +34,7 @@ class Released:
 Outcome = Completed | Failed | Released
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Retry:
     """Try again at `due`."""
 
@@ -43,7 +42,7 @@ class Retry:
     due: Micros
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exhausted:
     """No further attempt of this task; its fallback may follow."""
 

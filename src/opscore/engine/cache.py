@@ -61,7 +61,7 @@ class TemplateCache:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], dict[str, TemplateRow]] = {}
-        self._parsed: OrderedDict[str, Template] = OrderedDict()
+        self._parsed: OrderedDict[tuple[str, str, str], Template] = OrderedDict()
 
     def add(self, row: TemplateRow) -> None:
         """Make a stored version known. Rows come in the order of their creation."""
@@ -87,12 +87,16 @@ class TemplateCache:
 
     def parsed(self, namespace: str, name: str, version: str) -> Template:
         """The graph of a stored version. Raises Corrupted when the store has no such version."""
-        row = self.find(namespace, name, version)
-        if row is None:
-            raise Corrupted(f"the store has no template {name} {version}, but sessions of it")
-        template = self._parsed.get(row.digest)
+        key = (namespace, name, version)
+        template = self._parsed.get(key)
         if template is None:
-            template = self._parsed[row.digest] = read_template(bytes(row.source), name=name)
+            template = self._parsed[key] = self._parse(*key)
             if len(self._parsed) > PARSED_KEPT:
                 self._parsed.popitem(last=False)
         return template
+
+    def _parse(self, namespace: str, name: str, version: str) -> Template:
+        row = self.find(namespace, name, version)
+        if row is None:
+            raise Corrupted(f"the store has no template {name} {version}, but sessions of it")
+        return read_template(bytes(row.source), name=name)

@@ -48,7 +48,7 @@ def header_of(state: SessionState) -> SessionRow:
         state.namespace,
         state.workflow,
         state.version,
-        state.status.value,
+        state.status,
         state.priority,
         msgspec.json.encode(state.labels).decode() if state.labels else "{}",
         state.agent_id,
@@ -96,24 +96,29 @@ class Projection:
         self.now = now
         self.lease = lease
 
-    def add(self, state: SessionState, events: Sequence[ev.SessionEvent]) -> None:
-        """Project `events`, the last of which has the number `state.seq`."""
+    def add(
+        self, state: SessionState, events: Sequence[ev.SessionEvent], was: SessionStatus
+    ) -> None:
+        """Project `events`, the last of which has the number `state.seq`.
+
+        `was` is the session's status before them.
+        """
         changes, now, session_id = self.changes, self.now, state.session_id
         touched: dict[str, TaskState] = {}
-        header = False
+        header = state.status is not was
         for seq, event in enumerate(events, state.seq - len(events) + 1):
             kind = type(event)
-            changes.events.append(
-                EventRow(session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
-            )
+            row = EventRow(session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
+            changes.events.append(row)
             project = _OF_TASK.get(kind)
-            if project is not None:
-                task = touched[event.task_id] = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
-                project(self, state, task, event)
-                header = header or (kind is ev.TaskClaimed and task.attempt == 1)
-            else:
+            if project is None:
                 header = True
                 self._of_session(state, event)
+                continue
+            task = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+            project(self, state, task, event)
+            if kind not in _ROW_STAYS:
+                touched[task.task_id] = task
         for task in touched.values():
             self._task_row(task)
         if header:
@@ -125,7 +130,7 @@ class Projection:
         if new is None:
             changes.task_changes[task.task_id] = change
         else:
-            changes.tasks[task.task_id] = new._replace(**change._asdict())
+            changes.tasks[task.task_id] = _changed(new, change)
 
     def _enqueue(self, state: SessionState, task: TaskState) -> None:
         if state.paused_at is None and task.status is TaskStatus.AVAILABLE:
@@ -232,11 +237,11 @@ def _new_row(state: SessionState, task: TaskState, e: ev.TaskCreated) -> TaskRow
         e.member,
         e.capability,
         e.agent,
-        e.priority,
         e.input,
         task.created_at,
-        task.status.value,
-        task.updated_at,
+        e.priority,
+        TaskStatus.AVAILABLE if e.due is None else TaskStatus.SCHEDULED,
+        task.created_at,
         0,
         0,
         None,
@@ -252,7 +257,7 @@ def _change(task: TaskState) -> TaskChange:
     return TaskChange(
         task.task_id,
         task.priority,
-        task.status.value,
+        task.status,
         task.updated_at,
         task.attempt,
         task.failures,
@@ -264,6 +269,14 @@ def _change(task: TaskState) -> TaskChange:
         error_text(task.error),
     )
 
+
+def _changed(new: TaskRow, change: TaskChange) -> TaskRow:
+    """A task that was made and changed in one batch is written once."""
+    return TaskRow(*new[: 1 - len(change)], *change[1:])
+
+
+_ROW_STAYS = frozenset({ev.TaskCreated, ev.TaskClaimed, ev.FallbackValued})
+"""After these a task's own row needs no change: that it runs is told by its lease."""
 
 _OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], None]] = {
     ev.TaskCreated: Projection.created,

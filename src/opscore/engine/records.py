@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from opscore.core.types import (
     AgentState,
     ErrorInfo,
@@ -201,8 +203,7 @@ class Paged(Generic[T]):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedAttempt:
+class ClaimedAttempt(msgspec.Struct, frozen=True):
     """One attempt handed to an instance."""
 
     task_id: str
@@ -229,8 +230,7 @@ class ClaimedAttempt:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
 
-@dataclass(frozen=True, slots=True)
-class SettlementReport:
+class SettlementReport(msgspec.Struct, frozen=True):
     """What an agent says of one attempt: `outcome` is completed, failed or released."""
 
     task_id: str
@@ -241,8 +241,7 @@ class SettlementReport:
     usage: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictRecord:
+class VerdictRecord(msgspec.Struct, frozen=True):
     """recorded, stale_attempt, unknown_task or invalid."""
 
     task_id: str

@@ -348,9 +348,7 @@ class ClaimTasks:
 
 def _slots(request: ClaimRequest) -> Slots:
     queues = frozenset[Hashable](request.queues)
-    return Slots(
-        request.instance_id, queues, request.free, request.size, request.idle_since
-    )
+    return Slots(request.instance_id, queues, request.free, request.size, request.idle_since)
 
 
 def _claim(

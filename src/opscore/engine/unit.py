@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from opscore.core import events as ev
 from opscore.core.commands import SessionCommand, Start
@@ -11,7 +12,7 @@ from opscore.core.errors import Conflict, Invalid, NotFound, Refusal, StaleAttem
 from opscore.core.expressions import Expressions
 from opscore.core.session import Decided, Refused, Surroundings, decide
 from opscore.core.state import SessionState
-from opscore.core.types import SESSION_ENDED, Micros, TaskStatus
+from opscore.core.types import SESSION_ENDED, Micros, SessionStatus, TaskStatus
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.journal import fold
 from opscore.engine.projection import Projection
@@ -82,37 +83,45 @@ class Unit:
         """Let the core decide, and write down what follows; a refusal changes nothing."""
         self.touched[state.session_id] = state
         template = self.means.templates.parsed(state.namespace, state.workflow, state.version)
+        was = state.status
         decision = decide(template, state, command, self._around)
         if isinstance(decision, Refused):
             return decision
         if decision.events:
-            self._record(state, decision)
+            self._record(state, decision, was)
         if decision.more:
             self._go_on(state)
         return None
 
-    def _record(self, state: SessionState, decision: Decided) -> None:
-        self._projection.add(state, decision.events)
+    def _record(self, state: SessionState, decision: Decided, was: SessionStatus) -> None:
+        self._projection.add(state, decision.events, was)
         for event in decision.events:
-            self._note(state, event)
+            note = _NOTES.get(type(event))
+            if note is not None:
+                note(self, state, event)
 
-    def _note(self, state: SessionState, event: ev.SessionEvent) -> None:
-        """Remember what agents and slots must hear of after the commit."""
-        match event:
-            case ev.TaskCompleted() | ev.TaskRetried() | ev.TaskReleased():
-                self._attempt_over(state, event.task_id)
-            case ev.TaskFailed(attempt=attempt) if attempt:
-                self._attempt_over(state, event.task_id)
-            case ev.TaskCancelled(attempt=attempt) if attempt:
-                self._attempt_over(state, event.task_id)
-                self._tell(state, event.task_id, event.reason, 0)
-            case ev.SessionStopping():
-                grace = event.grace_until - self.now
-                for task in state.tasks.values():
-                    if task.status is TaskStatus.RUNNING:
-                        self._tell(state, task.task_id, event.message, grace)
-            case _:
-                pass
+    # What agents and slots must hear of after the commit:
+
+    def note_over(
+        self,
+        state: SessionState,
+        event: ev.TaskCompleted | ev.TaskRetried | ev.TaskReleased | ev.TaskFailed,
+    ) -> None:
+        """An attempt is over and its slot is free."""
+        if event.attempt:
+            self._attempt_over(state, event.task_id)
+
+    def note_cancelled(self, state: SessionState, event: ev.TaskCancelled) -> None:
+        """A running attempt is fenced."""
+        if event.attempt:
+            self._attempt_over(state, event.task_id)
+            self._tell(state, event.task_id, event.reason, 0)
+
+    def note_stopping(self, state: SessionState, event: ev.SessionStopping) -> None:
+        """Running attempts should stop within their grace."""
+        for task in state.tasks.values():
+            if task.status is TaskStatus.RUNNING:
+                self._tell(state, task.task_id, event.message, event.grace_until - self.now)
 
     def _attempt_over(self, state: SessionState, task_id: str) -> None:
         instance = state.tasks[task_id].instance_id
@@ -143,6 +152,15 @@ class Unit:
         """Sessions that this batch ended; they need no memory."""
         return [s for s, state in self.touched.items() if state.status in SESSION_ENDED]
 
+
+_NOTES: Mapping[type, Callable[[Unit, SessionState, Any], None]] = {
+    ev.TaskCompleted: Unit.note_over,
+    ev.TaskRetried: Unit.note_over,
+    ev.TaskReleased: Unit.note_over,
+    ev.TaskFailed: Unit.note_over,
+    ev.TaskCancelled: Unit.note_cancelled,
+    ev.SessionStopping: Unit.note_stopping,
+}
 
 _REFUSALS: dict[str, type[Refusal]] = {
     "not_found": NotFound,

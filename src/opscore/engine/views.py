@@ -25,7 +25,7 @@ from opscore.engine.records import (
     StepRecord,
     TaskRecord,
 )
-from opscore.store.rows import SessionRow, StoredEvent, TaskRow
+from opscore.store.rows import SessionRow, StoredEvent, TaskPicture
 from opscore.store.store import Filters, Store
 
 FOLDED_KEPT = 64
@@ -104,7 +104,7 @@ class Views:
     async def task(self, task_id: str, namespace: str) -> TaskRecord:
         """A task with every attempt. Raises NotFound."""
         row = await self._store.task(task_id)
-        if row is None or row.namespace != namespace:
+        if row is None or row.task.namespace != namespace:
             raise NotFound(f"there is no task {task_id}")
         session_id = session_id_of(task_id) or ""
         events = await self._store.task_events(session_id, task_id)
@@ -113,7 +113,7 @@ class Views:
     async def tasks(self, filters: Filters, cursor: str | None, limit: int) -> Paged[TaskRecord]:
         """Tasks, newest first, without their attempts."""
         rows = await self._store.tasks(filters, cursor, limit + 1)
-        following = rows[limit - 1].task_id if len(rows) > limit else None
+        following = rows[limit - 1].task.task_id if len(rows) > limit else None
         return Paged([task_of(row, ()) for row in rows[:limit]], following)
 
     async def history(
@@ -171,8 +171,9 @@ def summary_of(row: SessionRow) -> SessionSummary:
     )
 
 
-def task_of(row: TaskRow, attempts: tuple[AttemptRecord, ...]) -> TaskRecord:
-    """A task's row as people see it."""
+def task_of(picture: TaskPicture, attempts: tuple[AttemptRecord, ...]) -> TaskRecord:
+    """A task as people see it: its row, and its lease while it runs."""
+    row, lease = picture
     return TaskRecord(
         task_id=row.task_id,
         session_id=row.session_id,
@@ -182,8 +183,8 @@ def task_of(row: TaskRow, attempts: tuple[AttemptRecord, ...]) -> TaskRecord:
         member=row.member,
         capability=row.capability,
         agent=row.agent,
-        status=TaskStatus(row.status),
-        attempt=row.attempt,
+        status=TaskStatus(row.status) if lease is None else TaskStatus.RUNNING,
+        attempt=row.attempt if lease is None else lease.attempt,
         failures=row.failures,
         priority=row.priority,
         input=row.input,
@@ -193,8 +194,8 @@ def task_of(row: TaskRow, attempts: tuple[AttemptRecord, ...]) -> TaskRecord:
         created_at=row.created_at,
         updated_at=row.updated_at,
         finished_at=row.finished_at,
-        agent_id=row.agent_id,
-        instance_id=row.instance_id,
+        agent_id=row.agent_id if lease is None else lease.agent_id,
+        instance_id=row.instance_id if lease is None else lease.instance_id,
         attempts=attempts,
     )
 

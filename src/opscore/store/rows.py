@@ -62,7 +62,7 @@ class SessionRow(NamedTuple):
 
 
 class TaskRow(NamedTuple):
-    """A task. The columns from `status` on change; those before are written once."""
+    """A task. The columns from `priority` on change; those before are written once."""
 
     task_id: str
     session_id: str
@@ -72,9 +72,9 @@ class TaskRow(NamedTuple):
     member: int
     capability: str | None
     agent: str | None
-    priority: int
     input: Json
     created_at: Micros
+    priority: int
     status: str
     updated_at: Micros
     attempt: int
@@ -141,6 +141,13 @@ class LeaseRow(NamedTuple):
     instance_id: str
     until: Micros
     deadline: Micros | None
+
+
+class TaskPicture(NamedTuple):
+    """A task with the lease of its running attempt, if it runs: that it runs is told by it."""
+
+    task: TaskRow
+    lease: LeaseRow | None
 
 
 class TemplateRow(NamedTuple):

@@ -25,6 +25,7 @@ from opscore.store.rows import (
     ReadyRow,
     SessionRow,
     StoredEvent,
+    TaskPicture,
     TaskRow,
     TemplateRow,
     Wants,
@@ -208,16 +209,16 @@ class SqliteStore:
         statement = f"{sql.SESSIONS}{where} order by session_id desc limit ?"
         return await self._read(SessionRow, statement, (*given, limit))
 
-    async def task(self, task_id: str) -> TaskRow | None:
+    async def task(self, task_id: str) -> TaskPicture | None:
         """See `Store.task`."""
-        rows = await self._read(TaskRow, sql.TASK, (task_id,))
+        rows = await self._read(_picture, sql.TASK, (task_id,))
         return rows[0] if rows else None
 
-    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskRow]:
+    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskPicture]:
         """See `Store.tasks`."""
         where, given = _where(sql.TASK_CONDITIONS, {**filters, "before": before})
-        statement = f"{sql.TASKS}{where} order by task_id desc limit ?"
-        return await self._read(TaskRow, statement, (*given, limit))
+        statement = f"{sql.TASKS}{where} order by tasks.task_id desc limit ?"
+        return await self._read(_picture, statement, (*given, limit))
 
     async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
         """See `Store.task_events`."""
@@ -313,6 +314,12 @@ class SqliteStore:
         for chunk in _chunks(list(keys)):
             found += self._rows(row, head + _list(chunk) + tail, chunk)
         return found
+
+
+def _picture(*columns: Any) -> TaskPicture:
+    width = len(TaskRow._fields)
+    lease = LeaseRow(*columns[width:]) if columns[width] is not None else None
+    return TaskPicture(TaskRow(*columns[:width]), lease)
 
 
 def _list(keys: Sequence[str]) -> str:

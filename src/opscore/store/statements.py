@@ -108,8 +108,15 @@ TASK_EVENTS = (
 
 SESSION = f"select {_columns(SessionRow)} from sessions where session_id = ?"
 SESSIONS = f"select {_columns(SessionRow)} from sessions where "
-TASK = f"select {_columns(TaskRow)} from tasks where task_id = ?"
-TASKS = f"select {_columns(TaskRow)} from tasks where "
+_PICTURE = (
+    "select "
+    + ", ".join(f"tasks.{name}" for name in TaskRow._fields)
+    + ", "
+    + ", ".join(f"leases.{name}" for name in LeaseRow._fields)
+    + " from tasks left join leases on leases.task_id = tasks.task_id where "
+)
+TASK = f"{_PICTURE} tasks.task_id = ?"
+TASKS = _PICTURE
 
 SESSION_CONDITIONS = {
     "namespace": "namespace = ?",
@@ -122,14 +129,15 @@ SESSION_CONDITIONS = {
     "before": "session_id < ?",
 }
 TASK_CONDITIONS = {
-    "namespace": "namespace = ?",
-    "status": "status = ?",
-    "agent_id": "agent_id = ?",
-    "capability": "capability = ?",
+    "namespace": "tasks.namespace = ?",
+    # A task that runs has a lease; its own row still says what it was before.
+    "status": "coalesce(iif(leases.task_id is null, null, 'running'), tasks.status) = ?",
+    "agent_id": "coalesce(leases.agent_id, tasks.agent_id) = ?",
+    "capability": "tasks.capability = ?",
     # Tasks carry their session's id, and '.' follows '-': a range of the primary key.
-    "session_id": "task_id > replace(?, 'ses_', 'tsk_') || '-' "
-    "and task_id < replace(?, 'ses_', 'tsk_') || '.'",
-    "before": "task_id < ?",
+    "session_id": "tasks.task_id > replace(?, 'ses_', 'tsk_') || '-' "
+    "and tasks.task_id < replace(?, 'ses_', 'tsk_') || '.'",
+    "before": "tasks.task_id < ?",
 }
 
 DUE_LEASES = (

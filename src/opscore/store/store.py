@@ -16,7 +16,7 @@ from opscore.store.rows import (
     ReadyRow,
     SessionRow,
     StoredEvent,
-    TaskRow,
+    TaskPicture,
     TemplateRow,
     Wants,
 )
@@ -99,11 +99,11 @@ class Store(Protocol):
         """
         ...
 
-    async def task(self, task_id: str) -> TaskRow | None:
+    async def task(self, task_id: str) -> TaskPicture | None:
         """One task."""
         ...
 
-    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskRow]:
+    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskPicture]:
         """Tasks, newest first. Filters: namespace, status, agent_id, capability, session_id."""
         ...
 

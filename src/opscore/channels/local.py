@@ -1,0 +1,114 @@
+"""The `local` channel: agents that are Python functions in the engine's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from opscore.core.types import ErrorInfo, Micros
+from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+
+Function = Callable[[Any], Any]
+"""Takes the decoded input; may be a coroutine function; what it gives is the output."""
+
+Settle = Callable[[Sequence[SettlementReport]], Awaitable[list[VerdictRecord]]]
+Spawn = Callable[..., asyncio.Task[Any]]
+
+log = structlog.get_logger("opscore.local")
+
+
+class LocalRetry(Exception):
+    """Raised by a local function: try again, after `after` seconds if given."""
+
+    def __init__(self, message: str, *, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class LocalReceiver:
+    """Runs functions for the attempts it is given and settles them in batches.
+
+    `functions` maps a capability to its function. Coroutine functions run on the loop, plain
+    functions in threads. `spawn` starts a coroutine in a task group that outlives this call.
+    """
+
+    def __init__(self, functions: Mapping[str, Function], settle: Settle, spawn: Spawn) -> None:
+        self._functions = {
+            name: (function, inspect.iscoroutinefunction(function))
+            for name, function in functions.items()
+        }
+        self._settle = settle
+        self._spawn = spawn
+        self._running: dict[tuple[str, int], asyncio.Task[Any]] = {}
+        self._done: list[SettlementReport] = []
+
+    def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
+        """Start them all."""
+        for attempt in attempts:
+            key = (attempt.task_id, attempt.attempt)
+            self._running[key] = self._spawn(self._run(attempt, key))
+
+    def cancel(
+        self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
+    ) -> None:
+        """Cancel the coroutines; a thread cannot be stopped and is fenced instead."""
+        for key in attempts:
+            task = self._running.get(key)
+            if task is not None:
+                task.cancel(reason)
+
+    def drain(self, reason: str) -> None:
+        """Nothing to do: the seat takes no more."""
+
+    def close(self, reason: str) -> None:
+        """The engine stops: what runs is cancelled; its leases return with the next start."""
+        for task in list(self._running.values()):
+            task.cancel(reason)
+
+    @property
+    def holding(self) -> list[tuple[str, int]]:
+        """The attempts that run now."""
+        return list(self._running)
+
+    async def _run(self, attempt: ClaimedAttempt, key: tuple[str, int]) -> None:
+        try:
+            report = await self._report(attempt)
+        except asyncio.CancelledError:
+            report = _failed(attempt, ErrorInfo("cancelled", "the attempt was cancelled"))
+        finally:
+            self._running.pop(key, None)
+        if not self._done:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._done.append(report)
+
+    async def _report(self, attempt: ClaimedAttempt) -> SettlementReport:
+        function, is_async = self._functions[attempt.capability or ""]
+        try:
+            given = msgspec.json.decode(attempt.input)
+            output = await (function(given) if is_async else asyncio.to_thread(function, given))
+            encoded = msgspec.Raw(msgspec.json.encode(output))
+        except LocalRetry as error:
+            wait: Micros | None = None if error.after is None else round(error.after * 1_000_000)
+            return _failed(attempt, ErrorInfo("retryable", str(error), wait))
+        except Exception as error:
+            log.warning("local_function_failed", task_id=attempt.task_id, exc_info=error)
+            return _failed(attempt, ErrorInfo(type(error).__name__, str(error)))
+        return SettlementReport(attempt.task_id, attempt.attempt, "completed", encoded)
+
+    def _flush(self) -> None:
+        reports, self._done = self._done, []
+        self._spawn(self._settle_all(reports))
+
+    async def _settle_all(self, reports: Sequence[SettlementReport]) -> None:
+        for verdict in await self._settle(reports):
+            if verdict.verdict != "recorded":
+                log.warning("local_settlement_refused", task_id=verdict.task_id, why=verdict.detail)
+
+
+def _failed(attempt: ClaimedAttempt, error: ErrorInfo) -> SettlementReport:
+    return SettlementReport(attempt.task_id, attempt.attempt, "failed", error=error)
