@@ -37,6 +37,8 @@ class LocalReceiver:
     functions in threads. `spawn` starts a coroutine in a task group that outlives this call.
     """
 
+    local = True
+
     def __init__(self, functions: Mapping[str, Function], settle: Settle, spawn: Spawn) -> None:
         self._functions = {
             name: (function, inspect.iscoroutinefunction(function))

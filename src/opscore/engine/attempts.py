@@ -17,6 +17,8 @@ from opscore.engine.unit import Unit
 class Poll:
     """The receiver of one long-poll: over with the first tasks, or when it is told to end."""
 
+    local = False
+
     def __init__(self) -> None:
         self.attempts: list[ClaimedAttempt] = []
         self.over = asyncio.Event()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from opscore.core.types import SECOND, Micros
+from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_name
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.engine.requests import (
@@ -30,7 +31,12 @@ TASKS_PER_CLAIM = 400
 
 
 class Receiver(Protocol):
-    """How an instance hears of things. Called on the loop; must not block or raise."""
+    """How an instance hears of things. Called on the loop; must not block or raise.
+
+    `local`: it runs in this process, and ends with it.
+    """
+
+    local: bool
 
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
         """New attempts, already committed."""
@@ -64,6 +70,7 @@ class Seat:
     idle_since: Micros
     holding: dict[str, int] = field(default_factory=dict[str, int])
     draining: bool = False
+    emptied: asyncio.Event | None = None
 
     @property
     def free(self) -> int:
@@ -165,6 +172,8 @@ class Dispatcher:
             if seat is not None and seat.holding.pop(task_id, None) is not None:
                 if not seat.holding:
                     seat.idle_since = unit.now
+                    if seat.emptied is not None:
+                        seat.emptied.set()
                 self.refresh(seat)
         for notice in unit.cancels:
             self._cancel(notice)
@@ -224,3 +233,21 @@ class Dispatcher:
         """The instance left before it was told: nobody has begun these."""
         reports = [SettlementReport(a.task_id, a.attempt, "released") for a in attempts]
         self._writer.submit(SettleAttempts(reports, self._chance))
+
+    # -- stopping ---------------------------------------------------------------------------
+
+    async def stop(self, clock: Clock, seconds: float) -> None:
+        """Hand out nothing more, give local functions time to end, then close every seat."""
+        for seat in self._seats.values():
+            seat.draining = True
+            self._unlist(seat)
+        local = [s for s in self._seats.values() if s.receiver.local]
+        await asyncio.gather(*(self._emptied(seat, clock, seconds) for seat in local))
+        for seat in list(self._seats.values()):
+            self.leave(seat)
+            seat.receiver.close("the server is stopping")
+
+    async def _emptied(self, seat: Seat, clock: Clock, seconds: float) -> None:
+        seat.emptied = asyncio.Event()
+        if seat.holding:
+            await clock.wait(seat.emptied, seconds)

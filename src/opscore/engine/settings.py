@@ -26,6 +26,11 @@ class Settings:
         return round(self.lease_seconds * SECOND)
 
     @property
+    def offline_after(self) -> Micros:
+        """How long an agent that nobody heard of still counts as online, in microseconds."""
+        return round(self.offline_after_seconds * SECOND)
+
+    @property
     def heartbeat_seconds(self) -> float:
         """How often an agent should give a sign of life: every third of the lease."""
         return self.lease_seconds / 3

@@ -118,6 +118,7 @@ class ReadyRow(NamedTuple):
 class QueueDepth(NamedTuple):
     """How many tasks of a queue may be claimed."""
 
+    namespace: str
     queue: str
     tasks: int
 

@@ -224,10 +224,10 @@ class SqliteStore:
         """See `Store.task_events`."""
         return await self._read(StoredEvent, sql.TASK_EVENTS, (session_id, task_id))
 
-    async def queue_depths(self, namespace: str) -> dict[str, int]:
-        """See `Store.queue_depths`."""
-        rows = await self._read(QueueDepth, sql.QUEUE_DEPTHS, (namespace,))
-        return {row.queue: row.tasks for row in rows}
+    async def queues(self) -> dict[tuple[str, str], int]:
+        """See `Store.queues`."""
+        rows = await self._read(QueueDepth, sql.QUEUES, ())
+        return {(row.namespace, row.queue): row.tasks for row in rows}
 
     async def due(self, now: Micros, limit: int) -> DueWork:
         """See `Store.due`."""
@@ -257,9 +257,9 @@ class SqliteStore:
         """See `Store.outbox`."""
         return await self._read(OutboxRow, sql.OUTBOX, ())
 
-    async def cap_leases(self, until: Micros) -> None:
-        """See `Store.cap_leases`."""
-        await self._on_writer(lambda: self._w.execute(sql.CAP_LEASES, (until,)))
+    async def renew_leases(self, until: Micros) -> None:
+        """See `Store.renew_leases`."""
+        await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (until,)))
 
     async def facts(self) -> StoreFacts:
         """See `Store.facts`."""

@@ -89,7 +89,7 @@ CANDIDATES = (
 )
 LEASES_OF_TASKS = f"select {_columns(LeaseRow)} from leases where task_id in "
 LEASES_OF_INSTANCES = f"select {_columns(LeaseRow)} from leases where instance_id in "
-CAP_LEASES = "update leases set until = ?1 where until > ?1"
+RENEW_LEASES = "update leases set until = ?"
 
 JOURNAL = (
     f"select {EVENT_COLUMNS} from events where session_id = ? and seq > ? order by seq limit ?"
@@ -159,6 +159,6 @@ NEXT_DUE = (
 TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at, name, version"
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
-QUEUE_DEPTHS = "select queue, count(*) from ready where namespace = ? group by queue"
+QUEUES = "select namespace, queue, count(*) from ready group by namespace, queue"
 
 COUNTED_TABLES = ("sessions", "tasks", "events", "ready", "delayed", "leases", "agents")

@@ -111,8 +111,8 @@ class Store(Protocol):
         """Events of a session's journal that name this task, in order."""
         ...
 
-    async def queue_depths(self, namespace: str) -> dict[str, int]:
-        """How many tasks may be claimed, by queue."""
+    async def queues(self) -> dict[tuple[str, str], int]:
+        """How many tasks may be claimed, by namespace and queue."""
         ...
 
     async def due(self, now: Micros, limit: int) -> DueWork:
@@ -131,8 +131,8 @@ class Store(Protocol):
         """What is still to be carried out."""
         ...
 
-    async def cap_leases(self, until: Micros) -> None:
-        """Shorten leases that end after `until`: on opening, no lease may outlast a full one."""
+    async def renew_leases(self, until: Micros) -> None:
+        """On opening: every attempt in flight has until then to give a sign of life."""
         ...
 
     async def facts(self) -> StoreFacts:

@@ -1,0 +1,221 @@
+"""The composition root: opens a store, starts the loops, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from opscore.core.errors import OpsCoreError
+from opscore.engine.cache import SessionCache, TemplateCache
+from opscore.engine.clock import Clock, SystemClock, every
+from opscore.engine.debugging import Debugging
+from opscore.engine.dispatcher import Dispatcher
+from opscore.engine.feed import Feed
+from opscore.engine.hooks import Hooks
+from opscore.engine.ids import Ids
+from opscore.engine.lifecycle import Lifecycle
+from opscore.engine.orchestration import Orchestration
+from opscore.engine.registry import Registry
+from opscore.engine.relay import Relay
+from opscore.engine.settings import Settings
+from opscore.engine.sweeper import Sweeper
+from opscore.engine.tools import Tools
+from opscore.engine.unit import Means, Unit
+from opscore.engine.views import Views
+from opscore.engine.writer import Writer
+from opscore.expressions import CelExpressions
+from opscore.store.sqlite import SqliteStore
+from opscore.store.store import Store
+
+PRESENCE_SECONDS = 1.0
+
+log = structlog.get_logger("opscore.engine")
+
+
+class Engine:
+    """Everything that runs in one process over one store.
+
+    `lifecycle`, `orchestration` and `debugging` are the verbs, `feed` and `hooks` tell what
+    happens. Made by `Engine.open`; closed by `close`, or by leaving `async with`.
+    """
+
+    def __init__(self, store: Store, clock: Clock, chance: random.Random, settings: Settings) -> None:
+        ids = Ids(clock, chance)
+        templates = TemplateCache()
+        means = Means(
+            SessionCache(), templates, CelExpressions(), settings.payload_limit, settings.lease
+        )
+        registry = Registry()
+
+        def span_id() -> str:
+            return ids.hex(64)
+
+        self.settings = settings
+        self.store = store
+        self.feed = Feed()
+        self.hooks = Hooks()
+        self._clock = clock
+        self._templates = templates
+        self._writer = Writer(store, means, self._committed)
+        self._dispatcher = Dispatcher(self._writer, store.now, span_id, chance.random)
+        self.orchestration = Orchestration(
+            Tools(
+                writer=self._writer,
+                views=Views(store, templates),
+                templates=templates,
+                dispatcher=self._dispatcher,
+                clock=clock,
+                ids=ids,
+                settings=settings,
+                now=store.now,
+                chance=chance.random,
+                span_id=span_id,
+                find_agent=self._find_agent,
+            )
+        )
+        self.lifecycle = Lifecycle(
+            store,
+            self._writer,
+            self._dispatcher,
+            registry,
+            sessions=self.orchestration,
+            new_id=ids.new,
+            offline_after=settings.offline_after,
+            payload_limit=settings.payload_limit,
+        )
+        self.debugging = Debugging(store, self.orchestration)
+        self._relay = Relay(store, self._writer, ids)
+        self._sweeper = Sweeper(
+            store, self._writer, clock, chance.random, self.lifecycle.why_nobody
+        )
+        self._group: asyncio.TaskGroup | None = None
+        self._stop = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        url: str = "sqlite:///ops.db",
+        *,
+        clock: Clock | None = None,
+        chance: random.Random | None = None,
+        settings: Settings | None = None,
+    ) -> Engine:
+        """Open the store and start working.
+
+        `url`: `sqlite:///FILE` or `sqlite:///:memory:`. Raises StoreRefused with what to do.
+        """
+        clock = clock or SystemClock()
+        store = SqliteStore(url, clock.now)
+        await store.open()
+        engine = cls(store, clock, chance or random.Random(), settings or Settings())
+        try:
+            await engine._start()
+        except BaseException:
+            await store.close()
+            raise
+        return engine
+
+    async def _start(self) -> None:
+        for row in await self.store.templates():
+            self._templates.add(row)
+        # Attempts in flight get a whole lease from now: that nobody could be heard while no server
+        # ran is not their agents' fault, and no clock that was set forward keeps them for long.
+        await self.store.renew_leases(self.store.now() + self.settings.lease)
+        await self.lifecycle.preload()
+        await self._relay.load()
+        started = asyncio.Event()
+        self._running = asyncio.get_running_loop().create_task(self._run(started))
+        await started.wait()
+        self._dispatcher.wake(set(await self.store.queues()))
+
+    async def _run(self, started: asyncio.Event) -> None:
+        """All loops in one task group; ends when told to, or when one of them breaks."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                writing = group.create_task(self._writer.run())
+                loops = [
+                    group.create_task(loop)
+                    for loop in (
+                        self._dispatcher.run(),
+                        self._sweeper.run(),
+                        self._relay.run(),
+                        self.hooks.run(),
+                        every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
+                    )
+                ]
+                started.set()
+                await self._stop.wait()
+                self._writer.close()
+                await asyncio.wait({writing})
+                for loop in loops:
+                    loop.cancel()
+        except BaseExceptionGroup as error:
+            self._failure = error
+            log.critical("engine_broke", exc_info=error)
+
+    async def _sweep_presence(self) -> None:
+        try:
+            await self.lifecycle.sweep_presence(self.store.now())
+        except OpsCoreError as error:
+            log.error("presence_sweep_failed", error=str(error))
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine in the engine's own task group; it must see to its own errors."""
+        assert self._group is not None, "the engine is not running"
+        return self._group.create_task(work)
+
+    def _find_agent(self, agent_id: str, namespace: str) -> Any:
+        return self.lifecycle.find_agent(agent_id, namespace)
+
+    def _committed(self, unit: Unit, first_position: int) -> None:
+        """What follows every commit, in this order: slots and cancels first, then who watches."""
+        self._dispatcher.committed(unit)
+        self.lifecycle.committed(unit)
+        self.orchestration.committed(unit)
+        self._sweeper.committed(unit)
+        self._relay.committed(unit)
+        self.feed.published(unit, first_position)
+        self.hooks.committed(unit, first_position)
+
+    def ready(self) -> list[str]:
+        """Reasons why this engine should not be given work; empty when it should."""
+        reasons: list[str] = []
+        if self._failure is not None:
+            reasons.append(f"a loop of the engine broke: {self._failure}")
+        if self._stop.is_set():
+            reasons.append("the engine is stopping")
+        return reasons
+
+    async def close(self, drain_seconds: float = 10.0) -> None:
+        """Stop: no new work, running local functions may finish, what was accepted is committed.
+
+        Attempts of agents elsewhere stay theirs: they settle when a server is back. Idempotent.
+        """
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        await self._dispatcher.stop(self._clock, drain_seconds)
+        self.feed.close()
+        self.hooks.close()
+        self._stop.set()
+        await asyncio.wait({running})
+        await self.store.close()
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
