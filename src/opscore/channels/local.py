@@ -114,3 +114,61 @@ class LocalReceiver:
 
 def _failed(attempt: ClaimedAttempt, error: ErrorInfo) -> SettlementReport:
     return SettlementReport(attempt.task_id, attempt.attempt, "failed", error=error)
+
+
+class Home(Protocol):
+    """What a local agent needs of the engine it lives in."""
+
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+    @property
+    def orchestration(self) -> Orchestration: ...
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine for as long as the engine runs."""
+        ...
+
+
+class LocalAgent:
+    """Functions of this process as one agent with one instance."""
+
+    def __init__(self, name: str, functions: Mapping[str, Function], home: Home) -> None:
+        self.name = name
+        self.agent_id = ""
+        self._home = home
+        self._capabilities = tuple(functions)
+        self._receiver = LocalReceiver(functions, home.orchestration.settle, home.spawn)
+        self._connection: Connection | None = None
+        self._beating: asyncio.Task[Any] | None = None
+
+    async def join(self, max_in_flight: int) -> None:
+        """Register and take work. Raises Conflict, Invalid as registration does."""
+        lifecycle = self._home.lifecycle
+        details = AgentDetails(
+            agent_name=self.name,
+            capabilities=self._capabilities,
+            channel="local",
+            max_in_flight=max_in_flight,
+        )
+        record = await lifecycle.register_agent(details)
+        self.agent_id = record.agent_id
+        self._connection = await lifecycle.connect(
+            record.agent_id,
+            instance_id=f"local:{record.agent_id}",
+            max_in_flight=max_in_flight,
+            holding=[],
+            receiver=self._receiver,
+        )
+        self._beating = self._home.spawn(self._beat(self._connection))
+
+    async def leave(self) -> None:
+        """Take no more work. Idempotent."""
+        if self._beating is not None:
+            self._beating.cancel()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.disconnect()
+
+    async def _beat(self, connection: Connection) -> None:
+        while True:
+            await connection.pause()
+            await connection.heartbeat(self._receiver.holding)

@@ -106,10 +106,11 @@ class UpdateSession:
 
 @record
 class RetryTask:
-    """By hand: try a waiting task now, or a failed one again."""
+    """By hand: try a waiting task now, or a failed one again, `attempts` times at most if given."""
 
     task_id: str
     actor: str
+    attempts: int | None = None
 
 
 @record

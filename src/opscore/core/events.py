@@ -197,6 +197,17 @@ class TaskCancelled:
 
 
 @record
+class TaskAllowed:
+    """A person gave the task a budget of its own: so many attempts from now on."""
+
+    TYPE: ClassVar[str] = "task.allowed"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    attempts: int
+    actor: str
+
+
+@record
 class TaskReprioritised:
     """The task's priority changed; `order` is its new place in the queue."""
 
@@ -312,6 +323,7 @@ SessionEvent = (
     | TaskFailed
     | FallbackValued
     | TaskCancelled
+    | TaskAllowed
     | TaskReprioritised
     | SessionStopping
     | SessionCompleted

@@ -208,6 +208,11 @@ def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> Non
     task.error = ErrorInfo("cancelled", e.reason)
 
 
+def _task_allowed(state: SessionState, e: ev.TaskAllowed, _at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    task.allowance = task.failures + e.attempts
+
+
 def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.priority = e.priority
@@ -315,6 +320,7 @@ _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.TaskFailed: _task_failed,
     ev.FallbackValued: _fallback_valued,
     ev.TaskCancelled: _task_cancelled,
+    ev.TaskAllowed: _task_allowed,
     ev.TaskReprioritised: _task_reprioritised,
     ev.SessionStopping: _session_stopping,
     ev.SessionCompleted: _session_completed,

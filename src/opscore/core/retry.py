@@ -27,12 +27,14 @@ NEVER_RETRIED = frozenset(
 )
 
 
-def is_retried(policy: RetryPolicy, error: ErrorInfo, failures: int) -> bool:
+def is_retried(
+    policy: RetryPolicy, error: ErrorInfo, failures: int, allowance: int | None = None
+) -> bool:
     """Whether a task that has now failed `failures` times is tried again.
 
-    A class that the policy names is retried even when it is not retried by default.
+    `allowance` replaces the policy's bound. A class that the policy names is retried even when it is not retried by default.
     """
-    if failures >= policy.max_attempts:
+    if failures >= (policy.max_attempts if allowance is None else allowance):
         return False
     if policy.errors is not None:
         return error.error_class in policy.errors

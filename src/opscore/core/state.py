@@ -18,7 +18,7 @@ from opscore.core.types import (
 
 @dataclass(slots=True)
 class TaskState:
-    """One unit of work. `input` is dropped when the task ends; the task row keeps it."""
+    """One unit of work. `allowance`: failures allowed by hand instead of the policy's. `input` is dropped when the task ends; the task row keeps it."""
 
     task_id: str
     step: str
@@ -36,6 +36,7 @@ class TaskState:
     queue_deadline: Micros | None = None
     attempt: int = 0
     failures: int = 0
+    allowance: int | None = None
     agent_id: str | None = None
     instance_id: str | None = None
     deadline: Micros | None = None

@@ -92,11 +92,24 @@ def retry_task(draft: Draft, c: cmd.RetryTask) -> Refused | None:
     """Try a waiting task now, or a failed one again."""
     task = draft.state.tasks.get(c.task_id)
     if task is not None and task.status is TaskStatus.SCHEDULED:
+        _allow(draft, c, [task])
         make_available(draft, task)
         return None
-    if task is not None and task.status is TaskStatus.FAILED:
-        return retry_session(draft, cmd.RetrySession(f"retry of {c.task_id}", c.actor))
-    return _wrong_status(c.task_id, task, "scheduled or failed")
+    if task is None or task.status is not TaskStatus.FAILED:
+        return _wrong_status(c.task_id, task, "scheduled or failed")
+    before = len(draft.state.tasks)
+    command = cmd.RetrySession(f"retry of {c.task_id}", c.actor)
+    refused = retry_session(draft, command)
+    if refused is None:
+        made = list(draft.state.tasks.values())[before:]
+        _allow(draft, c, [t for t in made if (t.step, t.index) == (task.step, task.index)])
+    return refused
+
+
+def _allow(draft: Draft, c: cmd.RetryTask, tasks: list[TaskState]) -> None:
+    if c.attempts is not None:
+        for task in tasks:
+            draft.emit(ev.TaskAllowed(task.task_id, c.attempts, c.actor))
 
 
 def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:

@@ -78,6 +78,6 @@ def after_failure(
 ) -> Retry | Exhausted:
     """Another attempt within the budget, or the end of this task."""
     failures = task.failures + 1
-    if is_retried(policy, error, failures):
+    if is_retried(policy, error, failures, task.allowance):
         return Retry(error, now + retry_delay(policy, error, failures, chance))
     return Exhausted(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from opscore.core.errors import Impossible, Invalid, NotFound
@@ -212,6 +213,31 @@ class Orchestration(Steering, Attempts):
         )
         await self._t.writer.submit(StartSessions([(session_id, event)]))
         return task_id_of(session_id, 1), session_id
+
+    async def dispatch_task(
+        self,
+        agent_id: str,
+        request: TaskRequest,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> tuple[str, str]:
+        """Enqueue one task for one agent, whatever capability it names. Raises NotFound."""
+        agent = self._t.find_agent(agent_id, namespace)
+        named = replace(request, capability=None, agent=agent.agent_name)
+        return await self.enqueue_task(named, namespace=namespace, actor=actor)
+
+    async def schedule_task(
+        self,
+        request: TaskRequest,
+        delay: float,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> tuple[str, str]:
+        """Enqueue one task that may be claimed `delay` seconds from now."""
+        later = replace(request, delay_seconds=delay)
+        return await self.enqueue_task(later, namespace=namespace, actor=actor)
 
     async def _task_template(self, request: TaskRequest, namespace: str) -> Template:
         tree = task_tree(request.capability, request.agent, request.retry, request.timeout)

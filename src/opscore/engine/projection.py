@@ -187,6 +187,9 @@ class Projection:
     def valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
         """The failed task's row stays as it is; the value belongs to its step."""
 
+    def allowed(self, state: SessionState, task: TaskState, e: ev.TaskAllowed) -> None:
+        """The budget is the decider's business; no row shows it."""
+
     def reprioritised(self, state: SessionState, task: TaskState, e: ev.TaskReprioritised) -> None:
         if task.status is TaskStatus.AVAILABLE:
             row = ready_row(state, task)
@@ -275,7 +278,7 @@ def _changed(new: TaskRow, change: TaskChange) -> TaskRow:
     return TaskRow(*new[: 1 - len(change)], *change[1:])
 
 
-_ROW_STAYS = frozenset({ev.TaskCreated, ev.TaskClaimed, ev.FallbackValued})
+_ROW_STAYS = frozenset({ev.TaskCreated, ev.TaskClaimed, ev.FallbackValued, ev.TaskAllowed})
 """After these a task's own row needs no change: that it runs is told by its lease."""
 
 _OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], None]] = {
@@ -288,5 +291,6 @@ _OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], Non
     ev.TaskFailed: Projection.ended,
     ev.FallbackValued: Projection.valued,
     ev.TaskCancelled: Projection.ended,
+    ev.TaskAllowed: Projection.allowed,
     ev.TaskReprioritised: Projection.reprioritised,
 }

@@ -146,13 +146,22 @@ class Steering:
         await self._on_task(task_id, cmd.CancelTask(task_id, reason), namespace)
 
     async def retry_task(
-        self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
+        self,
+        task_id: str,
+        retry_count: int | None = None,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> None:
         """Try a waiting task now; for a failed one, run its session's failed steps again.
 
-        Raises NotFound, Conflict.
+        `retry_count` bounds the attempts from now on, in place of the template's policy. Raises
+        NotFound, Conflict, Invalid.
         """
-        await self._on_task(task_id, cmd.RetryTask(task_id, str(actor)), namespace)
+        if retry_count is not None and retry_count < 1:
+            raise Invalid(f"retry_count is 1 or more, not {retry_count}")
+        command = cmd.RetryTask(task_id, str(actor), retry_count)
+        await self._on_task(task_id, command, namespace)
 
     async def fallback_task(
         self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
