@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from opscore.core import events as ev
 from opscore.core.commands import SessionCommand
@@ -55,6 +56,8 @@ class Unit:
         self.ended: Counter[str] = Counter()
         self.freed: dict[str, str] = {}
         self.after: list[Callable[[], None]] = []
+        self.kept: dict[object, Any] = {}
+        """What other rooms keep for the length of this batch, by whose it is."""
         self._projection = Projection(self.changes, now, means.lease)
         self._around = Surroundings(now, means.expressions, means.payload_limit)
 

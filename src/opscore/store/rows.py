@@ -181,7 +181,7 @@ class Wants:
     `claims` maps (namespace, queue) to how many tasks may be taken; `known` says which sessions
     the caller has in memory, `sessions` which others it needs; `leases` names tasks whose lease
     rows it needs, `instances` those whose attempts are to be counted, `holders` those whose lease
-    rows it needs.
+    rows it needs, `agents` those of whose instances it needs all lease rows.
     """
 
     sessions: set[str] = field(default_factory=set[str])
@@ -189,10 +189,12 @@ class Wants:
     leases: set[str] = field(default_factory=set[str])
     instances: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
+    agents: set[str] = field(default_factory=set[str])
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
-        return not (self.sessions or self.claims or self.leases or self.instances or self.holders)
+        rows = self.leases or self.instances or self.holders or self.agents
+        return not (self.sessions or self.claims or rows)
 
 
 @dataclass(slots=True)
@@ -206,6 +208,7 @@ class Locked:
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     in_flight: dict[str, int] = field(default_factory=dict[str, int])
     held: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
+    held_by_agent: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
 
 
 @dataclass(slots=True)

@@ -89,6 +89,7 @@ CANDIDATES = (
 )
 LEASES_OF_TASKS = f"select {_columns(LeaseRow)} from leases where task_id in "
 LEASES_OF_INSTANCES = f"select {_columns(LeaseRow)} from leases where instance_id in "
+LEASES_OF_AGENTS = f"select {_columns(LeaseRow)} from leases where agent_id in "
 COUNT_IN_FLIGHT = "select instance_id, count(*) from leases where instance_id in "
 COUNT_IN_FLIGHT_END = " group by instance_id"
 CAP_LEASES = "update leases set until = ?1 where until > ?1"
