@@ -75,9 +75,7 @@ class Debugging:
         self._open[namespace, task_id] = (session.trace_id, self._store.now())
         return session.trace_id
 
-    async def end_trace(
-        self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE
-    ) -> TraceRecord:
+    async def end_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> TraceRecord:
         """End a trace: what the task did since it began. Raises Conflict when none was begun."""
         opened = self._open.pop((namespace, task_id), None)
         if opened is None:

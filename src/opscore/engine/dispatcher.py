@@ -141,6 +141,12 @@ class Dispatcher:
             if not self._woken.isdisjoint(seat.queues):
                 self._something.set()
 
+    def serve(self, seat: Seat, queues: frozenset[Queue], *, draining: bool) -> None:
+        """What the seat takes from now on."""
+        self._unlist(seat)
+        seat.queues, seat.draining = queues, draining
+        self.refresh(seat)
+
     def _unlist(self, seat: Seat) -> None:
         for queue in seat.queues:
             seats = self._free.get(queue)

@@ -44,7 +44,9 @@ class Engine:
     happens. Made by `Engine.open`; closed by `close`, or by leaving `async with`.
     """
 
-    def __init__(self, store: Store, clock: Clock, chance: random.Random, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, chance: random.Random, settings: Settings
+    ) -> None:
         ids = Ids(clock, chance)
         templates = TemplateCache()
         means = Means(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from opscore.core import agent_events as agent_ev
 from opscore.core import events as ev
 from opscore.core.errors import Corrupted
 from opscore.core.evolve import evolve
@@ -20,10 +21,15 @@ from opscore.engine.records import EventRecord
 from opscore.store.rows import StoredEvent
 
 E = TypeVar("E")
+K = TypeVar("K", bound=ev.SessionEvent | agent_ev.AgentEvent)
 _encode = msgspec.json.Encoder().encode
 
 EVENT_TYPES: dict[str, type[ev.SessionEvent]] = {
     t.TYPE: t for t in typing.get_args(ev.SessionEvent)
+}
+
+AGENT_EVENT_TYPES: dict[str, type[agent_ev.AgentEvent]] = {
+    t.TYPE: t for t in typing.get_args(agent_ev.AgentEvent)
 }
 
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -35,14 +41,22 @@ def raw(document: Json) -> Json:
     return document if isinstance(document, msgspec.Raw) else msgspec.Raw(document)
 
 
-def encode(event: ev.SessionEvent) -> Json:
+def encode(event: ev.SessionEvent | agent_ev.AgentEvent) -> Json:
     """An event's fields as JSON. JSON fields must be `msgspec.Raw`; they are spliced in."""
     return _encode(event)
 
 
 def decode(type_name: str, version: int, data: Json) -> ev.SessionEvent:
     """Read an event back. Raises Corrupted for a type or version that this program cannot know."""
-    kind = EVENT_TYPES.get(type_name)
+    return _decode(EVENT_TYPES.get(type_name), type_name, version, data)
+
+
+def decode_agent(type_name: str, version: int, data: Json) -> agent_ev.AgentEvent:
+    """Read an agent's event back. Raises Corrupted as `decode` does."""
+    return _decode(AGENT_EVENT_TYPES.get(type_name), type_name, version, data)
+
+
+def _decode(kind: type[K] | None, type_name: str, version: int, data: Json) -> K:
     if kind is None or version > kind.VERSION:
         raise Corrupted(f"the journal has an event {type_name} v{version} unknown to this program")
     if version < kind.VERSION:

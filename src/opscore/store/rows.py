@@ -188,17 +188,19 @@ class Wants:
 
     `claims` maps (namespace, queue) to how many tasks may be taken; `known` says which sessions
     the caller has in memory, `sessions` which others it needs; `leases` names tasks, `holders`
-    instances whose lease rows it needs.
+    instances, and `agents` agents whose lease rows it needs.
     """
 
     sessions: set[str] = field(default_factory=set[str])
     claims: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     leases: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
+    agents: set[str] = field(default_factory=set[str])
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
-        return not (self.sessions or self.claims or self.leases or self.holders)
+        rows = self.leases or self.holders or self.agents
+        return not (self.sessions or self.claims or rows)
 
 
 @dataclass(slots=True)
@@ -211,6 +213,7 @@ class Locked:
     )
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     held: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
+    held_by_agent: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
 
 
 @dataclass(slots=True)

@@ -103,7 +103,7 @@ class SqliteStore:
         """
         failures = self._failures
         locked = Locked()
-        if wants.leases or wants.holders:
+        if wants.leases or wants.holders or wants.agents:
             async with self._committing:
                 locked = await self._on_reader(lambda: self._read_locked(wants, known))
         elif not wants.nothing():
@@ -136,6 +136,10 @@ class SqliteStore:
             locked.held.setdefault(lease.instance_id, []).append(lease)
             if not known(lease.session_id):
                 sessions.add(lease.session_id)
+        for lease in self._in(LeaseRow, sql.LEASES_OF_AGENTS, wants.agents):
+            locked.held_by_agent.setdefault(lease.agent_id, []).append(lease)
+            if not known(lease.session_id):
+                sessions.add(lease.session_id)
         for event in self._in(StoredEvent, sql.JOURNALS, sessions, sql.JOURNALS_END):
             locked.journals.setdefault(event.owner, []).append(event)
         return locked
@@ -154,8 +158,9 @@ class SqliteStore:
 
     def _write(self, c: Changes) -> None:
         self._put(sql.ADD_TEMPLATES, c.templates)
-        self._put(sql.PUT_AGENTS, c.agents.values(), sql.PUT_AGENTS_END)
+        # First those that are gone: their names may be taken over in the same commit.
         self._delete(sql.REMOVE_AGENTS, c.agents_gone)
+        self._put(sql.PUT_AGENTS, c.agents.values(), sql.PUT_AGENTS_END)
         self._put(sql.ADD_AGENT_EVENTS, c.agent_events)
         self._put(sql.PUT_SESSIONS, c.sessions.values(), sql.PUT_SESSIONS_END)
         self._put(

@@ -90,6 +90,7 @@ CANDIDATES = (
 LEASES_OF_TASKS = f"select {_columns(LeaseRow)} from leases where task_id in "
 LEASES_OF_INSTANCES = f"select {_columns(LeaseRow)} from leases where instance_id in "
 RENEW_LEASES = "update leases set until = ?"
+LEASES_OF_AGENTS = f"select {_columns(LeaseRow)} from leases where agent_id in "
 
 JOURNAL = (
     f"select {EVENT_COLUMNS} from events where session_id = ? and seq > ? order by seq limit ?"

@@ -1,0 +1,350 @@
+"""The commands of the write path that concern agents and their instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from opscore.core import agent as core
+from opscore.core import agent_events as ev
+from opscore.core import commands as cmd
+from opscore.core.agent import Agent
+from opscore.core.errors import Conflict
+from opscore.core.progress import Refused
+from opscore.core.task import Released
+from opscore.core.types import SYSTEM, Micros
+from opscore.engine.dispatcher import Dispatcher
+from opscore.engine.presence import Presence
+from opscore.engine.registry import AgentBatch, Registry, no_agent
+from opscore.engine.requests import Reclaim
+from opscore.engine.unit import CancelNotice, Means, Unit, raise_refused
+from opscore.store.rows import LeaseRow, Wants
+
+Attempt = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Register:
+    """Register an agent or update it: found by `agent_id`, else by its name.
+
+    An id that is new for a known name becomes an alias of that agent. `fresh_id` is used when none
+    was given, `stored_seq` is where the journal of `agent_id` ends in the store.
+    """
+
+    registry: Registry
+    namespace: str
+    agent_id: str | None
+    fresh_id: str
+    content: ev.AgentContent
+    actor: str
+    stored_seq: int = 0
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> tuple[Agent, bool]:
+        """The agent, and whether it is new. Raises Conflict when the name is another agent's."""
+        batch = self.registry.batch(unit)
+        found = batch.find(self.namespace, self.agent_id) if self.agent_id else None
+        named = batch.named(self.namespace, self.content.agent_name)
+        if found is None and named is None:
+            return self._create(batch), True
+        if found is not None and named is not None and found.agent_id != named.agent_id:
+            if not found.provisional:
+                raise _taken(self.content.agent_name, named)
+            why = f"it is agent {named.agent_id}"
+            batch.remove(found, ev.AgentDeregistered(found.state, (), self.actor, why))
+            found = None
+        return self._update(batch, found or named)
+
+    def _create(self, batch: AgentBatch) -> Agent:
+        agent_id = self.agent_id or self.fresh_id
+        _check_free(batch, self.namespace, agent_id, self.content.agent_name)
+        agent = Agent(agent_id, self.namespace, batch.last_seq(agent_id, self.stored_seq))
+        return batch.record(agent, core.register(agent, self.content, self.actor))
+
+    def _update(self, batch: AgentBatch, agent: Agent | None) -> tuple[Agent, bool]:
+        assert agent is not None
+        if not batch.may_take(self.namespace, self.content.agent_name, agent.agent_id):
+            raise Conflict(f"the name {self.content.agent_name} is not free yet; try again")
+        aliases = agent.aliases
+        if self.agent_id not in (None, agent.agent_id, *aliases):
+            aliases = core.with_alias(aliases, self.agent_id or "")
+        events = core.register(agent, replace(self.content, aliases=aliases), self.actor)
+        return (batch.record(agent, events) if events else agent), agent.provisional
+
+
+def _taken(name: str, holder: Agent) -> Conflict:
+    return Conflict(f"the name {name} belongs to agent {holder.agent_id}")
+
+
+def _check_free(batch: AgentBatch, namespace: str, agent_id: str, name: str) -> None:
+    if batch.by_id(agent_id) is not None:
+        raise Conflict(f"the id {agent_id} is taken")
+    if not batch.may_take(namespace, name, agent_id):
+        raise Conflict(f"the name {name} is not free yet; try again")
+
+
+@dataclass(slots=True)
+class Patch:
+    """Change some of an agent's content."""
+
+    registry: Registry
+    namespace: str
+    agent_id: str
+    changes: Mapping[str, Any]
+    actor: str
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> Agent:
+        """The agent as it is now. Raises NotFound, or Conflict when a new name is taken."""
+        batch = self.registry.batch(unit)
+        agent = batch.require(self.namespace, self.agent_id)
+        content = replace(agent.content, **self.changes)
+        named = batch.named(self.namespace, content.agent_name)
+        if named is not None and named.agent_id != agent.agent_id:
+            raise _taken(content.agent_name, named)
+        if not batch.may_take(self.namespace, content.agent_name, agent.agent_id):
+            raise Conflict(f"the name {content.agent_name} is not free yet; try again")
+        events = core.change(agent, content, self.actor)
+        return batch.record(agent, events) if events else agent
+
+
+@dataclass(slots=True)
+class Report:
+    """What an agent says of itself. An unknown agent becomes known, provisionally."""
+
+    registry: Registry
+    namespace: str
+    agent_id: str
+    word: str
+    details: Mapping[str, Any] | None
+    reported_at: str | None
+    actor: str
+    reason: str
+    stored_seq: int = 0
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> Agent:
+        """The agent. Raises NotFound when the id is one of another namespace."""
+        batch = self.registry.batch(unit)
+        agent = batch.find(self.namespace, self.agent_id)
+        events: list[ev.AgentEvent] = []
+        if agent is None:
+            agent, events = self._provisional(batch)
+        known = agent
+        for event in events:
+            known = core.evolve_agent(known, event, unit.now)
+        said = (self.word, self.details, self.reported_at, self.actor, self.reason)
+        return batch.record(agent, [*events, core.report(known, *said)])
+
+    def _provisional(self, batch: AgentBatch) -> tuple[Agent, list[ev.AgentEvent]]:
+        if batch.by_id(self.agent_id) is not None:
+            raise no_agent(self.agent_id)
+        free = batch.may_take(self.namespace, self.agent_id, self.agent_id)
+        name = self.agent_id if free else f"provisional:{self.agent_id}"
+        if not batch.may_take(self.namespace, name, self.agent_id):
+            raise _taken(name, batch.named(self.namespace, name) or Agent(self.agent_id, ""))
+        content = ev.AgentContent(name, "", (), "agentkit", None, 1, {}, {}, {}, ())
+        seq = batch.last_seq(self.agent_id, self.stored_seq)
+        agent = Agent(self.agent_id, self.namespace, seq)
+        return agent, core.register(agent, content, self.actor, provisional=True)
+
+
+@dataclass(slots=True)
+class Order:
+    """An operator's order: `decide` gives the event, or the refusal."""
+
+    registry: Registry
+    namespace: str
+    agent_id: str
+    decide: Callable[[Agent, Micros], ev.AgentEvent | Refused]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> Agent:
+        """The agent. Raises NotFound, or Conflict when the order is illegal."""
+        batch = self.registry.batch(unit)
+        agent = batch.require(self.namespace, self.agent_id)
+        decided = self.decide(agent, unit.now)
+        if isinstance(decided, Refused):
+            raise_refused(decided)
+            return agent
+        return batch.record(agent, [decided])
+
+
+def _release(unit: Unit, agent_id: str, why: str) -> tuple[Attempt, ...]:
+    """End all attempts of an agent unharmed, and tell its instances."""
+    claimed = [x for x in unit.changes.leases.values() if x.agent_id == agent_id]
+    leases = {x.task_id: x for x in (*unit.locked.held_by_agent.get(agent_id, ()), *claimed)}
+    return tuple(_released(unit, leases.values(), why))
+
+
+def _released(unit: Unit, leases: Iterable[LeaseRow], why: str) -> Iterable[Attempt]:
+    for lease in leases:
+        state = unit.session(lease.session_id)
+        if state is None:
+            continue
+        settle = cmd.Settle(lease.task_id, lease.attempt, Released(why), 0.0)
+        if unit.decide(state, settle) is None:
+            attempt = (lease.task_id, lease.attempt)
+            unit.cancels.append(CancelNotice(lease.instance_id, *attempt, why, 0))
+            yield attempt
+
+
+@dataclass(slots=True)
+class Deregister:
+    """Remove an agent. What it holds returns to the queue at once."""
+
+    registry: Registry
+    namespace: str
+    agent_id: str
+    actor: str
+    reason: str
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The agent's leases, with their sessions."""
+        wants.agents.add(self.agent_id)
+
+    def apply(self, unit: Unit) -> None:
+        """Raises NotFound."""
+        batch = self.registry.batch(unit)
+        agent = batch.require(self.namespace, self.agent_id)
+        released = _release(unit, agent.agent_id, "its agent was deregistered")
+        event = ev.AgentDeregistered(agent.state, released, self.actor, self.reason)
+        batch.remove(agent, event)
+
+
+@dataclass(slots=True)
+class EndDrain:
+    """The deadline of a drain has passed: what the agent still holds is released."""
+
+    registry: Registry
+    agent_id: str
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The agent's leases, with their sessions."""
+        wants.agents.add(self.agent_id)
+
+    def apply(self, unit: Unit) -> None:
+        """Nothing happens when the order was changed meanwhile."""
+        batch = self.registry.batch(unit)
+        agent = batch.by_id(self.agent_id)
+        if agent is None or agent.drain_deadline is None or agent.drain_deadline > unit.now:
+            return
+        why = "the deadline of the drain has passed"
+        released = _release(unit, agent.agent_id, why)
+        batch.record(agent, [ev.AgentDrained(released, str(SYSTEM), why)])
+
+
+@dataclass(slots=True)
+class Arrive:
+    """An instance is there. With `holding`, what it does not list returns at once.
+
+    `seat` is called after the commit with the attempts that the instance owns then.
+    """
+
+    registry: Registry
+    presence: Presence
+    dispatcher: Dispatcher
+    namespace: str
+    agent_id: str
+    instance_id: str
+    max_in_flight: int
+    holding: Sequence[Attempt] | None
+    seat: Callable[[list[Attempt]], None]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """The instance's leases, with their sessions."""
+        wants.holders.add(self.instance_id)
+
+    def apply(self, unit: Unit) -> list[Attempt]:
+        """The stale ones among `holding`.
+
+        Raises NotFound, or Conflict when the instance id is another agent's.
+        """
+        batch = self.registry.batch(unit)
+        agent = batch.require(self.namespace, self.agent_id)
+        self.presence.check_room(agent.agent_id, self.instance_id)
+        other = self.dispatcher.seat(self.instance_id)
+        if other is not None and other.agent_id != agent.agent_id:
+            raise Conflict(f"instance {self.instance_id} is connected as another agent")
+        owned, stale = self._owned(unit)
+        events = self._events(agent)
+        if events:
+            batch.record(agent, events)
+        unit.after.append(lambda: self.seat([x for x in owned if x[0] not in unit.freed]))
+        return stale
+
+    def _owned(self, unit: Unit) -> tuple[list[Attempt], list[Attempt]]:
+        if self.holding is not None:
+            return Reclaim(self.instance_id, self.holding).apply(unit)
+        held = unit.locked.held.get(self.instance_id, ())
+        return [(x.task_id, x.attempt) for x in held], []
+
+    def _events(self, agent: Agent) -> list[ev.AgentEvent]:
+        events: list[ev.AgentEvent] = []
+        known = self.presence.instance(agent.agent_id, self.instance_id)
+        if known is None or not known.online:
+            actor, why = f"agent:{agent.agent_id}", "connected"
+            events.append(ev.InstanceConnected(self.instance_id, self.max_in_flight, actor, why))
+        first = known is None and not self.presence.online(agent.agent_id)
+        changed = core.arrive(agent, first=first)
+        return [*events, changed] if changed is not None else events
+
+
+@dataclass(slots=True)
+class Depart:
+    """An instance is gone, unless it came back meanwhile."""
+
+    registry: Registry
+    presence: Presence
+    agent_id: str
+    instance_id: str
+    reason: str
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> None:
+        """Cannot be refused."""
+        batch = self.registry.batch(unit)
+        agent = batch.by_id(self.agent_id)
+        if agent is None or self.presence.is_online(self.agent_id, self.instance_id):
+            return
+        actor = f"agent:{agent.agent_id}"
+        batch.record(agent, [ev.InstanceDisconnected(self.instance_id, actor, self.reason)])
+
+
+@dataclass(slots=True)
+class GoOffline:
+    """No instance of an agent was seen for too long, unless one came back meanwhile."""
+
+    registry: Registry
+    agent_id: str
+    absent: Callable[[Agent, Micros], bool]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing: agents are in memory."""
+
+    def apply(self, unit: Unit) -> None:
+        """Cannot be refused."""
+        batch = self.registry.batch(unit)
+        agent = batch.by_id(self.agent_id)
+        if agent is not None and not agent.absent and self.absent(agent, unit.now):
+            batch.record(agent, [core.leave(agent)])

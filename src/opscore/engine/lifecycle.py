@@ -1,0 +1,381 @@
+"""The verbs of agents: register, report, drain, connect; and what their presence means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opscore.core import agent as core
+from opscore.core.agent import Agent
+from opscore.core.errors import Invalid
+from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Json, Micros
+from opscore.engine.agent_content import AgentDetails, checked, checked_changes, plain
+from opscore.engine.agent_requests import Deregister, Order, Patch, Register, Report
+from opscore.engine.agent_views import agent_record, current_state, matches, read_history
+from opscore.engine.bound_sessions import Sessions, update_bound
+from opscore.engine.connections import Connection, Floor, follow
+from opscore.engine.dispatcher import Dispatcher, Receiver
+from opscore.engine.presence import Presence
+from opscore.engine.records import AgentRecord, Paged, SessionRecord, StateRecord
+from opscore.engine.registry import Registry
+from opscore.engine.rollcall import RollCall
+from opscore.engine.unit import Unit
+from opscore.engine.writer import Writer
+from opscore.store.store import Store
+
+__all__ = ["AgentDetails", "Connection", "Lifecycle", "Receiver", "Sessions"]
+
+EVENTS_PER_READ = 500
+
+
+class Lifecycle:
+    """Agents and their instances. Call `preload` before the first verb.
+
+    `offline_after` is in microseconds, `payload_limit` in bytes; `new_id` makes ids with a prefix.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        dispatcher: Dispatcher,
+        registry: Registry,
+        *,
+        sessions: Sessions,
+        new_id: Callable[[str], str],
+        offline_after: Micros = 45 * SECOND,
+        payload_limit: int = 262_144,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._registry = registry
+        self._sessions = sessions
+        self._new_id = new_id
+        self._limit = payload_limit
+        self._presence = Presence()
+        self._floor = Floor(writer, dispatcher, registry, self._presence, store.now)
+        self._rollcall = RollCall(self._floor, offline_after)
+        registry.changed = self._changed
+
+    async def preload(self) -> None:
+        """Read the agents of the store; they have `offline_after` from now to come back."""
+        self._registry.load(await self._store.agents())
+        self._rollcall.opened_at = self._store.now()
+
+    def committed(self, unit: Unit) -> None:
+        """Follow a commit; the engine calls it beside `Dispatcher.committed`."""
+        self._presence.count(unit)
+
+    def _changed(self, before: Agent | None, agent: Agent | None) -> None:
+        if agent is not None:
+            follow(self._dispatcher, agent)
+            if before is None:
+                self._presence.see(agent.agent_id, self._store.now())
+        elif before is not None:
+            for seat in self._dispatcher.seats(before.agent_id):
+                self._dispatcher.leave(seat)
+                seat.receiver.close("the agent was deregistered")
+            self._presence.forget(before.agent_id)
+
+    # -- registration -----------------------------------------------------------------------
+
+    async def register_agent(
+        self,
+        details: AgentDetails,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> AgentRecord:
+        """Register an agent, or update it: found by its id, else by its name.
+
+        The same content again changes nothing. Raises Invalid, TooLarge, and Conflict when the
+        name or the id is another agent's.
+        """
+        content = checked(details, self._limit)
+        agent_id = details.agent_id
+        stored = await self._journal_end(namespace, agent_id) if agent_id is not None else 0
+        command = Register(
+            self._registry,
+            namespace,
+            agent_id,
+            self._new_id("agt_"),
+            content,
+            str(actor),
+            stored,
+        )
+        agent, created = await self._writer.submit(command)
+        self._presence.see(agent.agent_id, self._store.now())
+        return self._record(agent, created=created)
+
+    async def _journal_end(self, namespace: str, agent_id: str) -> int:
+        """Where the journal of an agent that is not registered now ends in the store."""
+        if self._registry.find(namespace, agent_id) or self._registry.last_seq(agent_id):
+            return 0
+        seq = 0
+        while rows := await self._store.agent_journal(agent_id, seq, EVENTS_PER_READ):
+            seq = rows[-1].seq
+        return seq
+
+    async def patch_agent(
+        self,
+        agent_id: str,
+        changes: Mapping[str, Any],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> AgentRecord:
+        """Change what `changes` names: fields of AgentDetails, except the id.
+
+        Raises NotFound, Invalid, TooLarge, Conflict.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        given = checked_changes(agent, changes, self._limit)
+        command = Patch(self._registry, namespace, agent.agent_id, given, str(actor))
+        return self._record(await self._writer.submit(command))
+
+    async def deregister(
+        self,
+        agent_id: str,
+        *,
+        reason: str = "",
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Remove an agent; the attempts that it holds return to the queue. Raises NotFound."""
+        agent = self._registry.require(namespace, agent_id)
+        await self._writer.submit(
+            Deregister(self._registry, namespace, agent.agent_id, str(actor), reason)
+        )
+
+    async def get_agent(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> AgentRecord:
+        """One agent with its instances. Raises NotFound."""
+        return self._record(self._registry.require(namespace, agent_id))
+
+    def _record(self, agent: Agent, *, created: bool = False) -> AgentRecord:
+        instances = self._presence.instances(agent.agent_id)
+        return agent_record(agent, instances, online=self._online(agent), created=created)
+
+    def _online(self, agent: Agent) -> bool:
+        if agent.connects:
+            return self._presence.online(agent.agent_id)
+        return agent.state is not AgentState.OFFLINE
+
+    async def list_agents(
+        self,
+        *,
+        capability: str | None = None,
+        state: str | None = None,
+        label: str | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged:
+        """Agents by name.
+
+        `label` is `key=value` or a key, `q` a part of a name, id or capability; `cursor` is the
+        name after which to go on. Raises Invalid for a state that does not exist.
+        """
+        if state is not None and state not in list(AgentState):
+            raise Invalid(f"there is no state {state}; one of {', '.join(AgentState)}")
+        named = sorted(self._registry.agents(namespace), key=lambda a: a.agent_name)
+        found: list[AgentRecord] = []
+        for agent in named:
+            after = cursor is None or agent.agent_name > cursor
+            if after and matches(agent, capability, label, q):
+                record = self._record(agent)
+                if state in (None, record.state):
+                    found.append(record)
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        return Paged(page, page[-1].agent_name if len(found) > limit and page else None)
+
+    # -- state ------------------------------------------------------------------------------
+
+    async def set_state(
+        self,
+        agent_id: str,
+        state: str,
+        details: Mapping[str, Any] | None = None,
+        *,
+        reported_at: str | None = None,
+        reason: str = "",
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor | None = None,
+    ) -> StateRecord:
+        """Record what an agent says of itself: any word, always; an unknown agent becomes known.
+
+        Raises Invalid for an empty word or details that are no JSON object, TooLarge.
+        """
+        if not state.strip() or not agent_id:
+            raise Invalid("a report names an agent and a state")
+        said = plain(details, "details", self._limit) if details is not None else None
+        stored = await self._journal_end(namespace, agent_id)
+        who = str(actor or Actor("agent", agent_id))
+        command = Report(
+            self._registry, namespace, agent_id, state, said, reported_at, who, reason, stored
+        )
+        agent = await self._writer.submit(command)
+        self._presence.see(agent.agent_id, self._store.now())
+        return self._state(agent)
+
+    def _state(self, agent: Agent) -> StateRecord:
+        return current_state(agent, self._presence.in_flight(agent.agent_id))
+
+    async def get_state(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> StateRecord:
+        """The state now, and who changed it last. Raises NotFound."""
+        return self._state(self._registry.require(namespace, agent_id))
+
+    async def state_history(
+        self,
+        agent_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Paged:
+        """All changes of state, oldest first; `cursor` is the number of the last event seen.
+
+        Raises NotFound, Invalid.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        if cursor is not None and not cursor.isdecimal():
+            raise Invalid(f"{cursor!r} is no cursor of a history")
+        return await read_history(self._store, agent.agent_id, int(cursor or 0), limit)
+
+    async def drain(
+        self,
+        agent_id: str,
+        *,
+        deadline_seconds: float | None = None,
+        reason: str = "",
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> StateRecord:
+        """Let an agent take no more work; what it holds at the deadline is released.
+
+        Raises NotFound, Invalid for a negative deadline.
+        """
+        if deadline_seconds is not None and not 0 <= deadline_seconds <= 86_400 * 365:
+            raise Invalid("deadline_seconds must be between 0 and a year")
+        wait = None if deadline_seconds is None else round(deadline_seconds * SECOND)
+        return await self._order(
+            namespace,
+            agent_id,
+            lambda agent, now: core.drain(
+                agent, None if wait is None else now + wait, str(actor), reason
+            ),
+        )
+
+    async def activate(
+        self,
+        agent_id: str,
+        *,
+        reason: str = "",
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> StateRecord:
+        """Let an agent take work again. Raises NotFound, Conflict when nothing holds it back."""
+        return await self._order(
+            namespace, agent_id, lambda agent, _: core.activate(agent, str(actor), reason)
+        )
+
+    async def _order(
+        self, namespace: str, agent_id: str, decide: Callable[[Agent, Micros], Any]
+    ) -> StateRecord:
+        command = Order(self._registry, namespace, agent_id, decide)
+        return self._state(await self._writer.submit(command))
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    async def start_session(
+        self,
+        agent_id: str,
+        workflow_id: str,
+        *,
+        input: Json = b"{}",
+        context: Json = b"{}",
+        version: str | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> str:
+        """Start a session bound to this agent; its id. Raises NotFound and what `start` raises."""
+        agent = self._registry.require(namespace, agent_id)
+        return await self._sessions.start(
+            workflow_id,
+            version=version,
+            input=input,
+            context=context,
+            priority=priority,
+            labels=labels or {},
+            agent_id=agent.agent_id,
+            namespace=namespace,
+            actor=actor,
+        )
+
+    async def update_session(
+        self,
+        agent_id: str,
+        session_id: str,
+        changes: Mapping[str, Any],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> SessionRecord:
+        """Change `priority`, `labels` or `metadata` of a session that is bound to this agent.
+
+        Raises NotFound, Invalid for another key, and what `patch_session` raises.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        return await update_bound(self._sessions, agent, session_id, changes, actor)
+
+    # -- presence ---------------------------------------------------------------------------
+
+    async def heartbeat(
+        self,
+        agent_id: str,
+        instance_id: str,
+        attempts: Sequence[tuple[str, int]] = (),
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> list[tuple[str, int]]:
+        """An instance is alive and still works on `attempts`: extends their leases.
+
+        Answers those that are not its own any more. Raises NotFound, Conflict.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        return await self._rollcall.heartbeat(agent, instance_id, attempts)
+
+    async def sweep_presence(self, now: Micros) -> None:
+        """Write down who was not seen for too long, and end drains that are due. Once a second."""
+        await self._rollcall.sweep(now)
+
+    def why_nobody(self, namespace: str, capability: str | None, agent: str | None) -> str:
+        """In one sentence: why a task for this capability, or the agent so named, has no taker."""
+        return self._rollcall.why_nobody(namespace, capability, agent)
+
+    async def connect(
+        self,
+        agent_id: str,
+        *,
+        instance_id: str,
+        max_in_flight: int,
+        holding: Sequence[tuple[str, int]] | None,
+        receiver: Receiver,
+        polling: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Connection:
+        """Seat an instance. With `holding`, what it owns and does not list returns at once.
+
+        `polling`: it will leave and come again, so leaving is no sign. Raises NotFound, Conflict.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        connection = Connection(
+            self._floor, agent, instance_id, max_in_flight, receiver, polling=polling
+        )
+        await connection.open(holding)
+        return connection

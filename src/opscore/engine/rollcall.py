@@ -1,0 +1,162 @@
+"""Who is there: signs of life, verdicts on those who gave none, and why nobody takes a task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from opscore.core import agent as core
+from opscore.core.agent import Agent, Availability
+from opscore.core.errors import Refusal
+from opscore.core.types import Micros
+from opscore.engine.agent_requests import Arrive, Depart, EndDrain, GoOffline
+from opscore.engine.connections import Floor
+from opscore.engine.presence import Instance
+from opscore.engine.requests import Beat
+from opscore.engine.writer import Command
+
+FORGOTTEN_AFTER = 20
+"""An absent instance is shown for this many times `offline_after`."""
+
+log = structlog.get_logger("opscore.agent")
+
+
+class RollCall:
+    """Signs of life and their absence. `opened_at`: from when on absence counts."""
+
+    def __init__(self, floor: Floor, offline_after: Micros) -> None:
+        self._floor = floor
+        self._offline_after = offline_after
+        self.opened_at: Micros = 0
+
+    async def heartbeat(
+        self, agent: Agent, instance_id: str, attempts: Sequence[tuple[str, int]]
+    ) -> list[tuple[str, int]]:
+        """An instance is alive and works on these; the stale ones among them."""
+        floor = self._floor
+        instance = floor.presence.instance(agent.agent_id, instance_id)
+        if instance is not None and instance.online and not agent.absent:
+            instance.last_seen = floor.now()
+            floor.presence.see(agent.agent_id, instance.last_seen)
+        else:
+            await floor.writer.submit(self._arrive(agent, instance_id))
+        if not attempts:
+            return []
+        return await floor.writer.submit(Beat(attempts, instance_id))
+
+    def _arrive(self, agent: Agent, instance_id: str) -> Arrive:
+        floor = self._floor
+
+        def seen(owned: list[tuple[str, int]]) -> None:
+            if floor.registry.by_id(agent.agent_id) is not None:
+                instance = floor.presence.arrive(
+                    agent.agent_id, instance_id, floor.now(), len(owned)
+                )
+                instance.max_in_flight = instance.max_in_flight or agent.max_in_flight
+
+        return Arrive(
+            floor.registry,
+            floor.presence,
+            floor.dispatcher,
+            agent.namespace,
+            agent.agent_id,
+            instance_id,
+            agent.max_in_flight,
+            None,
+            seen,
+        )
+
+    # -- absence ----------------------------------------------------------------------------
+
+    async def sweep(self, now: Micros) -> None:
+        """Agents and instances not seen for too long are written down as gone, drains end.
+
+        A refusal is logged; the next sweep tries again.
+        """
+        commands = [*self._lapsed(now), *self._absent(now), *self._drained(now)]
+        pending = [self._floor.writer.submit(command) for command in commands]
+        for future in pending:
+            try:
+                await future
+            except Refusal as refusal:
+                log.warning("presence_not_recorded", error=refusal.detail)
+
+    def _lapsed(self, now: Micros) -> list[Command[None]]:
+        """Instances that came without a connection and did not come again."""
+        presence = self._floor.presence
+        gone: list[Instance] = []
+        commands: list[Command[None]] = []
+        for instance in presence.all_instances():
+            silent = now - instance.last_seen
+            if instance.seat is not None or silent < self._offline_after:
+                continue
+            if instance.online:
+                instance.online = False
+                commands.append(self._depart(instance))
+            elif silent >= FORGOTTEN_AFTER * self._offline_after:
+                gone.append(instance)
+        presence.forget_instances(gone)
+        return commands
+
+    def _depart(self, instance: Instance) -> Depart:
+        floor = self._floor
+        why = "not seen for too long"
+        return Depart(floor.registry, floor.presence, instance.agent_id, instance.instance_id, why)
+
+    def _absent(self, now: Micros) -> list[Command[None]]:
+        registry = self._floor.registry
+        return [
+            GoOffline(registry, agent.agent_id, self._is_absent)
+            for agent in registry.agents()
+            if not agent.absent and self._is_absent(agent, now)
+        ]
+
+    def _is_absent(self, agent: Agent, now: Micros) -> bool:
+        presence = self._floor.presence
+        return core.is_absent(
+            agent,
+            online=presence.online(agent.agent_id),
+            last_seen=max(presence.last_seen(agent.agent_id), self.opened_at),
+            now=now,
+            offline_after=self._offline_after,
+        )
+
+    def _drained(self, now: Micros) -> list[Command[None]]:
+        registry = self._floor.registry
+        return [
+            EndDrain(registry, agent.agent_id)
+            for agent in registry.agents()
+            if agent.drain_deadline is not None and agent.drain_deadline <= now
+        ]
+
+    # -- availability -----------------------------------------------------------------------
+
+    def availability(self, agent: Agent) -> Availability:
+        """Whether an agent may be given work now."""
+        presence = self._floor.presence
+        seats = self._floor.dispatcher.seats(agent.agent_id)
+        slots = sum(s.max_in_flight for s in seats) if agent.connects else agent.max_in_flight
+        return core.availability(
+            agent,
+            in_flight=presence.in_flight(agent.agent_id),
+            slots=slots,
+            connected=bool(seats) or presence.online(agent.agent_id),
+        )
+
+    def why_nobody(self, namespace: str, capability: str | None, agent_name: str | None) -> str:
+        """In one sentence: why a task for this capability, or this agent, has no taker."""
+        registry = self._floor.registry
+        if agent_name is not None:
+            named = registry.named(namespace, agent_name)
+            if named is None:
+                return f"no agent named {agent_name} is registered"
+            return f"agent {agent_name} is {self.availability(named)}"
+        capable = registry.capable(namespace, capability or "")
+        if not capable:
+            return f"no agent with the capability {capability} is registered"
+        counts = Counter(self.availability(agent) for agent in capable)
+        how = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+        number = "the one agent" if len(capable) == 1 else f"{len(capable)} agents"
+        return f"of {number} with the capability {capability}: {how}"
