@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from opscore.core.types import ErrorInfo, Micros
-from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+from opscore.engine.lifecycle import Connection, Lifecycle
+from opscore.engine.orchestration import Orchestration
+from opscore.engine.records import AgentDetails, ClaimedAttempt, SettlementReport, VerdictRecord
 
 Function = Callable[[Any], Any]
 """Takes the decoded input; may be a coroutine function; what it gives is the output."""
@@ -123,8 +125,14 @@ class Home(Protocol):
     def lifecycle(self) -> Lifecycle: ...
     @property
     def orchestration(self) -> Orchestration: ...
+    @property
+    def heartbeat_seconds(self) -> float: ...
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine for as long as the engine runs."""
+        ...
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Any]:
+        """Do something again and again."""
         ...
 
 
@@ -158,7 +166,7 @@ class LocalAgent:
             holding=[],
             receiver=self._receiver,
         )
-        self._beating = self._home.spawn(self._beat(self._connection))
+        self._beating = self._home.every(self._home.heartbeat_seconds, self._beat)
 
     async def leave(self) -> None:
         """Take no more work. Idempotent."""
@@ -168,7 +176,6 @@ class LocalAgent:
             connection, self._connection = self._connection, None
             await connection.disconnect()
 
-    async def _beat(self, connection: Connection) -> None:
-        while True:
-            await connection.pause()
-            await connection.heartbeat(self._receiver.holding)
+    async def _beat(self) -> None:
+        if self._connection is not None:
+            await self._connection.heartbeat(self._receiver.holding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
@@ -77,7 +77,7 @@ class Engine:
                 now=store.now,
                 chance=chance.random,
                 span_id=span_id,
-                find_agent=self._find_agent,
+                find_agent=registry.require,
             )
         )
         self.lifecycle = Lifecycle(
@@ -169,13 +169,19 @@ class Engine:
         except OpsCoreError as error:
             log.error("presence_sweep_failed", error=str(error))
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often an agent should give a sign of life."""
+        return self.settings.heartbeat_seconds
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine in the engine's own task group; it must see to its own errors."""
         assert self._group is not None, "the engine is not running"
         return self._group.create_task(work)
 
-    def _find_agent(self, agent_id: str, namespace: str) -> Any:
-        return self.lifecycle.find_agent(agent_id, namespace)
+    def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Any]:
+        """Do `work` again and again for as long as the engine runs, or the task is cancelled."""
+        return self.spawn(every(self._clock, seconds, work))
 
     def _committed(self, unit: Unit, first_position: int) -> None:
         """What follows every commit, in this order: slots and cancels first, then who watches."""

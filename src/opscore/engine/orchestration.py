@@ -155,7 +155,7 @@ class Orchestration(Steering, Attempts):
         row = self._find(namespace, request.workflow, request.version)
         template = t.templates.parsed(namespace, row.name, row.version)
         check_input(template, request.input, request.context, t.settings.payload_limit)
-        agent = None if request.agent_id is None else t.find_agent(request.agent_id, namespace)
+        agent = None if request.agent_id is None else t.find_agent(namespace, request.agent_id)
         return start_event(
             template,
             namespace=namespace,
@@ -223,7 +223,7 @@ class Orchestration(Steering, Attempts):
         actor: Actor = SYSTEM,
     ) -> tuple[str, str]:
         """Enqueue one task for one agent, whatever capability it names. Raises NotFound."""
-        agent = self._t.find_agent(agent_id, namespace)
+        agent = self._t.find_agent(namespace, agent_id)
         named = replace(request, capability=None, agent=agent.agent_name)
         return await self.enqueue_task(named, namespace=namespace, actor=actor)
 

@@ -113,12 +113,12 @@ class Presence:
         """Follow the attempts of instances without a seat, after a commit."""
         if not self._seatless:
             return
-        for instance_id, number in unit.began.items():
+        for lease in unit.changes.leases.values():
+            if (instance := self._seatless.get(lease.instance_id)) is not None:
+                instance.held += 1
+        for instance_id in unit.freed.values():
             if (instance := self._seatless.get(instance_id)) is not None:
-                instance.held += number
-        for instance_id, number in unit.ended.items():
-            if (instance := self._seatless.get(instance_id)) is not None:
-                instance.held = max(0, instance.held - number)
+                instance.held = max(0, instance.held - 1)
 
     def forget(self, agent_id: str) -> None:
         """The agent is gone."""

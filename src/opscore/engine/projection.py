@@ -9,7 +9,7 @@ import msgspec
 
 from opscore.core import events as ev
 from opscore.core.state import SessionState, TaskState
-from opscore.core.types import AGEING_STEP, ErrorInfo, Micros, TaskStatus
+from opscore.core.types import AGEING_STEP, ErrorInfo, Micros, SessionStatus, TaskStatus
 from opscore.engine.journal import encode
 from opscore.store.rows import (
     Changes,
@@ -27,6 +27,12 @@ from opscore.store.rows import (
 def queue_name(capability: str | None, agent: str | None) -> str:
     """The queue of a task: that of the one agent it names, or that of its capability."""
     return f"agent:{agent}" if agent is not None else f"cap:{capability}"
+
+
+def queue_target(queue: str) -> tuple[str | None, str | None]:
+    """The capability or the agent name that a queue stands for."""
+    kind, _, name = queue.partition(":")
+    return (name, None) if kind == "cap" else (None, name)
 
 
 def ready_row(state: SessionState, task: TaskState) -> ReadyRow:
@@ -115,7 +121,7 @@ class Projection:
                 header = True
                 self._of_session(state, event)
                 continue
-            task = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+            task = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
             project(self, state, task, event)
             if kind not in _ROW_STAYS:
                 touched[task.task_id] = task
@@ -275,7 +281,7 @@ def _change(task: TaskState) -> TaskChange:
 
 def _changed(new: TaskRow, change: TaskChange) -> TaskRow:
     """A task that was made and changed in one batch is written once."""
-    return TaskRow(*new[: 1 - len(change)], *change[1:])
+    return TaskRow._make((*new[: 1 - len(change)], *change[1:]))
 
 
 _ROW_STAYS = frozenset({ev.TaskCreated, ev.TaskClaimed, ev.FallbackValued, ev.TaskAllowed})

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from opscore.core.agent import Agent
 from opscore.core.errors import Fault, Invalid, TooLarge
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
 from opscore.core.types import DEFAULT_PRIORITY, Json, Micros
 from opscore.engine.journal import raw
-from opscore.engine.records import AgentRecord
 from opscore.json_schema import validate
 
 RESERVED = "opscore."
@@ -32,7 +32,7 @@ def start_event(
     context: Json = EMPTY,
     priority: int | None = None,
     labels: Mapping[str, str] | None = None,
-    agent: AgentRecord | None = None,
+    agent: Agent | None = None,
     due: Micros | None = None,
     on_error_version: str | None = None,
     cause: str | None = None,

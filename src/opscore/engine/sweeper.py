@@ -11,6 +11,7 @@ from opscore.core import commands as cmd
 from opscore.core.errors import OpsCoreError, Refusal
 from opscore.core.types import SECOND, Micros
 from opscore.engine.clock import Clock
+from opscore.engine.projection import queue_target
 from opscore.engine.requests import Expire, OnSession
 from opscore.engine.unit import Unit
 from opscore.engine.writer import Command, Writer
@@ -26,7 +27,7 @@ log = structlog.get_logger("opscore.sweeper")
 class Sweeper:
     """Wakes when the next deadline is near, and at least once a second.
 
-    `why_nobody` says, for a namespace and a queue, why no agent takes its tasks.
+    `why_nobody` says, for a namespace and a capability or agent name, why nobody takes its tasks.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Sweeper:
         writer: Writer,
         clock: Clock,
         chance: Callable[[], float],
-        why_nobody: Callable[[str, str], str],
+        why_nobody: Callable[[str, str | None, str | None], str],
     ) -> None:
         self._store = store
         self._writer = writer
@@ -94,5 +95,5 @@ class Sweeper:
         return due
 
     def _queue_timeout(self, row: ReadyRow) -> OnSession:
-        why = self._why_nobody(row.namespace, row.queue)
+        why = self._why_nobody(row.namespace, *queue_target(row.queue))
         return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))

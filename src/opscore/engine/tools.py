@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from opscore.core.agent import Agent
 from opscore.core.types import Json, Micros
 from opscore.engine.cache import TemplateCache
 from opscore.engine.clock import Clock
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.ids import Ids
-from opscore.engine.records import AgentRecord
 from opscore.engine.settings import Settings
 from opscore.engine.starts import EMPTY
 from opscore.engine.views import Views
@@ -48,7 +48,7 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the verbs work with."""
+    """What the verbs work with. `find_agent` takes namespace and id, and raises NotFound."""
 
     writer: Writer
     views: Views
@@ -60,4 +60,4 @@ class Tools:
     now: Callable[[], Micros]
     chance: Callable[[], float]
     span_id: Callable[[], str]
-    find_agent: Callable[[str, str], AgentRecord]
+    find_agent: Callable[[str, str], Agent]
