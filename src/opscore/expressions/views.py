@@ -8,6 +8,7 @@ import msgspec
 
 from opscore.core.expressions import ExpressionFailed, Scope
 from opscore.core.types import Json
+from opscore.expressions.bounds import Extent
 from opscore.expressions.references import Needed
 from opscore.expressions.results import NULL, Raw, encode
 
@@ -39,6 +40,17 @@ def raw_at(path: tuple[str, ...], scope: Scope) -> Json:
             return _walk(scope.session.context, rest[1:])
         case _:
             return _walk(Raw(encode(_variable(root, None, scope))), rest)
+
+
+def extent_at(path: tuple[str, ...], scope: Scope) -> Extent:
+    """Bytes and items of what stands at a path; nothing when it is not there."""
+    try:
+        found = raw_at(path, scope)
+    except ExpressionFailed:
+        return Extent(0, 0)
+    start = bytes(memoryview(found)[:1])
+    count = len(_items(found)) if start == b"[" else len(_fields(found)) if start == b"{" else 0
+    return Extent(memoryview(found).nbytes, count)
 
 
 def elements(value: Json) -> list[Json]:
