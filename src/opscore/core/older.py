@@ -148,7 +148,7 @@ def _literal(node: object) -> object:
 
 
 def _chain(
-    tasks: Mapping[int, Mapping[str, object]],
+    tasks: dict[int, dict[str, object]],
     names: Mapping[int, str],
     steps: Mapping[str, object],
     faults: list[Fault],

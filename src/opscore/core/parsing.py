@@ -27,7 +27,7 @@ from opscore.core.steps import (
     read_step,
     read_step_name,
 )
-from opscore.core.template import OnError, Step, Template, Timeouts
+from opscore.core.template import OnError, Template, Timeouts
 from opscore.core.trees import is_map, kind_of, pointer, tree_faults
 from opscore.core.types import Json
 

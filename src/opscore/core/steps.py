@@ -24,12 +24,33 @@ from opscore.core.template import (
     Timeouts,
     Value,
 )
-from opscore.core.trees import is_list, is_map, kind_of, pointer
+from opscore.core.trees import is_list, kind_of, pointer
 
 STEP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]*")
 CEL_WORDS = frozenset(
-    "as break const continue else false for function if import in let loop namespace null package "
-    "return true var void while".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 

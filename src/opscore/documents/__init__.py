@@ -40,7 +40,7 @@ class Document:
             if child is None:
                 return key or best
             whole = bool(child.keys or child.children)
-            best = key if key and (whole or at_key and part is parts[-1]) else child.at
+            best = key if key and (whole or (at_key and part is parts[-1])) else child.at
             place = child
         return best
 

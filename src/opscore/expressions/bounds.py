@@ -31,11 +31,42 @@ _ITEM = 2  # The shortest item of a list and its comma.
 _CLAUSE = 1400  # Characters that one two-letter clause of format() can become ('%.1000f').
 _BLOWS_UP = frozenset({"replace", "join", "format"})
 _SCALAR = frozenset(
-    "_&&_ _||_ !_ -_ _-_ _*_ _/_ _%_ _==_ _!=_ _<_ _<=_ _>_ _>=_ @in size contains startsWith "
-    "endsWith matches indexOf lastIndexOf int uint double bool type duration timestamp".split()
+    [
+        "_&&_",
+        "_||_",
+        "!_",
+        "-_",
+        "_-_",
+        "_*_",
+        "_/_",
+        "_%_",
+        "_==_",
+        "_!=_",
+        "_<_",
+        "_<=_",
+        "_>_",
+        "_>=_",
+        "@in",
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "indexOf",
+        "lastIndexOf",
+        "int",
+        "uint",
+        "double",
+        "bool",
+        "type",
+        "duration",
+        "timestamp",
+    ]
 )
-_FREE = frozenset("_&&_ _||_ !_ _?_:_ _[_]".split())
-_IN_PYTHON = frozenset("sort distinct flatten slice reverse first last lists.range".split())
+_FREE = frozenset(["_&&_", "_||_", "!_", "_?_:_", "_[_]"])
+_IN_PYTHON = frozenset(
+    ["sort", "distinct", "flatten", "slice", "reverse", "first", "last", "lists.range"]
+)
 _PYTHON_FACTOR = 20
 
 
@@ -63,7 +94,7 @@ class Extent(NamedTuple):
     """An upper bound of a value: its bytes as JSON, and its items if it is a list or a map."""
 
     size: int
-    count: int
+    items: int
 
 
 Extents: TypeAlias = Mapping[tuple[str, ...], Extent]
@@ -116,7 +147,7 @@ class _Estimate:
         given = [self.extent(each, local, times) for each in node.arguments]
         name = node.function
         if name == "_?_:_":
-            return Extent(max(g.size for g in given[1:]), max(g.count for g in given[1:]))
+            return Extent(max(g.size for g in given[1:]), max(g.items for g in given[1:]))
         if name == "_[_]":
             return _inside(given[0])
         result = _SMALL if name in _SCALAR else _result(name, given)
@@ -131,7 +162,7 @@ class _Estimate:
         start = self.extent(node.start, local, times)
         if isinstance(node.source, Items) and not node.source.parts:  # cel.bind
             return self.extent(node.result, {**local, node.accumulator: start}, times)
-        count = min(source.count, MAX_ITERATIONS)
+        count = min(source.items, MAX_ITERATIONS)
         item = _inside(Extent(source.size // max(count, 1) + _ITEM, 0))
         inner = {**local, **dict.fromkeys(node.variables, item), node.accumulator: _NOTHING}
         rounds = min(times * count, MAX_ITERATIONS)
@@ -164,11 +195,11 @@ def _result(name: str, given: list[Extent]) -> Extent:
     total = sum(each.size for each in given)
     match name, given:
         case "_+_", _:
-            return Extent(total, sum(each.count for each in given))
+            return Extent(total, sum(each.items for each in given))
         case "replace", [text, _, new, *_]:
             return Extent((text.size + 1) * (new.size + 1), 0)
-        case "join", [items, *between]:
-            return Extent(items.size + items.count * sum(each.size for each in between), 0)
+        case "join", [texts, *between]:
+            return Extent(texts.size + texts.items * sum(each.size for each in between), 0)
         case "format", [pattern, values]:
             return Extent((pattern.size // 2 + 1) * _CLAUSE + pattern.size * values.size, 0)
         case "lists.range", _:
