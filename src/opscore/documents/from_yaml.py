@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -67,7 +67,7 @@ def _feed(builder: Builder, text: str) -> None:
 
 
 def _take(builder: Builder, event: Any) -> None:
-    kind: type = type(event)
+    kind = cast("type", type(event))
     if kind is MappingStartEvent or kind is SequenceStartEvent:
         _no_tag(event)
         builder.start({} if kind is MappingStartEvent else [], _at(event), event.anchor)
