@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -67,7 +67,7 @@ def _feed(builder: Builder, text: str) -> None:
 
 
 def _take(builder: Builder, event: Any) -> None:
-    kind = cast("type", type(event))
+    kind = _kind(event)
     if kind is MappingStartEvent or kind is SequenceStartEvent:
         _no_tag(event)
         builder.start({} if kind is MappingStartEvent else [], _at(event), event.anchor)
@@ -81,6 +81,10 @@ def _take(builder: Builder, event: Any) -> None:
     elif kind is AliasEvent:
         builder.alias(event.anchor, _at(event))
     # Starts and ends of the stream and ends of documents carry nothing.
+
+
+def _kind(event: object) -> type[object]:
+    return type(event)
 
 
 def _no_tag(event: Any) -> None:

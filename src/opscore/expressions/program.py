@@ -62,7 +62,7 @@ class Language:
         try:
             compiled = self._environment.compile(text)
         except RuntimeError as error:
-            raise NotCel(_in_words(str(error))) from None
+            raise NotCel(_in_words(str(error), text)) from None
         serialised = compiled.serialize()
         tree = read_tree(serialised)
         for node in walk(tree.root):
@@ -183,7 +183,8 @@ def _with_doubles(node: Any) -> Any:
     if is_map(node):
         return {key: _with_doubles(each) for key, each in node.items()}
     if isinstance(node, int) and not -(2**63) <= node < 2**64:
-        return float(node) if abs(node) < 2**1023 else math.copysign(math.inf, node)
+        huge = math.inf if node > 0 else -math.inf
+        return float(node) if abs(node) < 2**1023 else huge
     return node
 
 
@@ -232,17 +233,24 @@ def undeclared(message: str, scope: ExpressionScope) -> str:
     if match is None:
         return message
     name = match[1].split(".")[0]
-    return _UNDECLARED.sub(lambda _: _root_complaint(name, scope), message).split(" (in ")[0]
+    return _UNDECLARED.sub(lambda _: _root_complaint(name, scope), message)
 
 
-def _in_words(message: str) -> str:
+def _in_words(message: str, text: str) -> str:
     match = _COMPLAINT.search(message)
     if match is None:
         return _CODE.sub("", message).splitlines()[0][:300]
     line, column, words = int(match[1]), int(match[2]), match[3]
-    words = words.split(" expecting {")[0].removesuffix(" [INVALID_ARGUMENT]")
+    words = words.split(" expecting {")[0].split(" (in container")[0]
+    words = words.removesuffix(" [INVALID_ARGUMENT]")[:300]
     if column < 1:
         return words
+    unknown = _UNDECLARED.search(words)
+    at = text.split("\n")[line - 1][column - 1 :] if unknown else ""
+    if unknown and at.startswith("("):
+        words = f"there is no function '{unknown[1]}'"
+    elif unknown and at.startswith("."):  # The last dot of a.b.c; the name begins before it.
+        column = max(1, column - len(unknown[1].rpartition(".")[0]))
     return f"{_line_and_column(line, column)}: {words}"
 
 
