@@ -18,11 +18,12 @@ from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
 from opscore.expressions.bounds import TooCostly, check_cost, is_light
 from opscore.expressions.collecting import Collector, collecting, survives_python
+from opscore.expressions.immortal import keep_none_alive
 from opscore.expressions.lists import list_functions
 from opscore.expressions.references import Needed, Reference, needed, plain_path, references
 from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
-from opscore.expressions.views import extent_at, raw_at, variables
+from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
 NAMES = ("input", "steps", "item", "index", "session", "error", "env")
 NAMES_NOT_YET = ("previous", "agent")
@@ -42,6 +43,7 @@ class Language:
     """
 
     def __init__(self) -> None:
+        keep_none_alive()
         self._collector = Collector()
         self._environment = cel.NewEnv(
             variables=dict.fromkeys(NAMES, cel.Type.DYN),
@@ -121,6 +123,8 @@ def evaluate(program: Program, scope: Scope) -> Any:
         return _evaluated(program, scope)
     except ExpressionFailed as error:
         raise _named(program, error) from None
+    except UNREADABLE as error:
+        raise _named(program, unreadable(error)) from None
 
 
 def evaluate_json(program: Program, scope: Scope) -> Json:
@@ -131,8 +135,8 @@ def evaluate_json(program: Program, scope: Scope) -> Json:
         return Raw(encode(_evaluated(program, scope)))
     except ExpressionFailed as error:
         raise _named(program, error) from None
-    except RecursionError:
-        raise _named(program, ExpressionFailed("the value is nested too deeply", LIMIT)) from None
+    except UNREADABLE as error:
+        raise _named(program, unreadable(error)) from None
 
 
 def _evaluated(program: Program, scope: Scope) -> Any:

@@ -18,6 +18,17 @@ _items = msgspec.json.Decoder(list[Raw]).decode
 _decode = msgspec.json.Decoder().decode
 
 
+UNREADABLE = (RecursionError, msgspec.DecodeError)
+"""What reading a value raises when it is nested too deeply, or holds half a surrogate pair."""
+
+
+def unreadable(error: Exception) -> ExpressionFailed:
+    """One of `UNREADABLE` as a failure of the expression."""
+    if isinstance(error, RecursionError):
+        return ExpressionFailed("the value is nested too deeply", "expression_limit")
+    return ExpressionFailed(f"the value is not JSON: {error}")
+
+
 def variables(wanted: Needed, scope: Scope) -> dict[str, Any]:
     """The data for an evaluation: each variable pruned to the fields that are mentioned."""
     return {name: _variable(name, below, scope) for name, below in wanted.items()}
@@ -60,6 +71,8 @@ def elements(value: Json) -> list[Json]:
     except msgspec.ValidationError:
         shown = bytes(value)[:60].decode(errors="replace")
         raise ExpressionFailed(f"expected a list, not {shown}") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
 
 
 def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
