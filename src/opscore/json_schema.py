@@ -21,6 +21,7 @@ MAX_BACKTRACKS = 100_000
 """Steps of one regular expression: a pattern that explodes is a fault, not a hang."""
 
 Schema: TypeAlias = Mapping[str, object]
+_HINT = "patterns must be regular expressions; '$ref' may only point into this schema"
 _META = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -35,8 +36,11 @@ def check_schema(schema: Schema) -> list[Fault]:
         return faults
     try:
         _compile(document)
+    except jsonschema_rs.ValidationError as error:
+        where = under("", error.instance_path)
+        return [Fault(where, f"not a usable schema: {error.message[:300]}", _HINT)]
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        return [Fault("", f"not a usable schema: {_first_line(error)}", "use '#/$defs/…' only")]
+        return [Fault("", f"not a usable schema: {_first_line(error)}", _HINT)]
     return []
 
 

@@ -25,19 +25,21 @@ _PLACES = {"with": "parameters", "capability": "agentCapability", "needs": "next
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A tree of today's format; `bound` steps go to the session's agent.
+    """A tree of today's format. `bound` steps go to the session's agent.
 
-    `task_of` gives the position of each step in the older list of tasks.
+    `older` says whether the tree was converted; then `task_of` gives the position of each step in
+    the older list of tasks.
     """
 
     tree: Mapping[str, object]
     bound: frozenset[str] = frozenset()
     task_of: Mapping[str, int] = field(default_factory=dict[str, int])
     faults: tuple[Fault, ...] = ()
+    older: bool = False
 
     def original(self, where: str) -> str:
         """The pointer into the document as it was written."""
-        if not self.task_of and not self.faults:
+        if not self.older:
             return where
         parts = where.split("/")
         if where == "/name":
@@ -74,7 +76,8 @@ def convert(tree: Mapping[str, object]) -> Converted:
         "description": tree.get("description", tree.get("name", "")),
         "steps": steps,
     }
-    return Converted(today, bound, {name: at for at, name in names.items()}, tuple(faults))
+    task_of = {name: at for at, name in names.items()}
+    return Converted(today, bound, task_of, tuple(faults), older=True)
 
 
 def _unassigned(task: Mapping[str, object]) -> bool:
@@ -148,7 +151,7 @@ def _literal(node: object) -> object:
 
 
 def _chain(
-    tasks: Mapping[int, Mapping[str, object]],
+    tasks: dict[int, dict[str, object]],
     names: Mapping[int, str],
     steps: Mapping[str, object],
     faults: list[Fault],

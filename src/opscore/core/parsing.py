@@ -178,7 +178,9 @@ def _step_nodes(reader: Reader, node: Mapping[str, object]) -> dict[str, dict[st
         if name.startswith("x-"):
             continue
         read_step_name(reader, name, pointer("steps", name))
-        nodes[name] = reader.mapping(each, pointer("steps", name), f"step '{name[:60]}'") or {}
+        step = reader.mapping(each, pointer("steps", name), f"step '{name[:60]}'")
+        # What is no mapping is one fault: an empty value stands in for it.
+        nodes[name] = step if step is not None else {"value": None}
     return nodes
 
 

@@ -7,6 +7,7 @@ Each reader gives only the keys that were written, so that a step's keys can be 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypedDict
 
 from opscore.core.durations import show_duration
@@ -67,6 +68,19 @@ def _retry_keys(
             keys["backoff"] = str(node["backoff"])
         else:
             reader.fault(where_of["backoff"], f"backoff is one of: {', '.join(BACKOFFS)}")
+    _delays(reader, node, where_of, keys)
+    if "jitter" in node:
+        jitter = _jitter(reader, node["jitter"], where_of["jitter"])
+        if jitter is not None:
+            keys["jitter"] = jitter
+    if "errors" in node:
+        keys["errors"] = _errors(reader, node["errors"], where_of["errors"])
+    return keys
+
+
+def _delays(
+    reader: Reader, node: Mapping[str, object], where_of: Mapping[str, str], keys: RetryKeys
+) -> None:
     if "initialDelay" in node:
         delay = reader.duration(node["initialDelay"], where_of["initialDelay"], "initialDelay")
         if delay is not None:
@@ -75,15 +89,13 @@ def _retry_keys(
         delay = reader.duration(node["maxDelay"], where_of["maxDelay"], "maxDelay")
         if delay is not None:
             keys["max_delay"] = delay
-    if "jitter" in node:
-        jitter = node["jitter"]
-        if isinstance(jitter, int | float) and not isinstance(jitter, bool) and 0 <= jitter <= 1:
-            keys["jitter"] = float(jitter)
-        else:
-            reader.fault(where_of["jitter"], "jitter must be a number from 0 to 1")
-    if "errors" in node:
-        keys["errors"] = _errors(reader, node["errors"], where_of["errors"])
-    return keys
+
+
+def _jitter(reader: Reader, node: object, where: str) -> float | None:
+    if isinstance(node, int | float) and not isinstance(node, bool) and 0 <= node <= 1:
+        return float(node)
+    reader.fault(where, "jitter must be a number from 0 to 1")
+    return None
 
 
 def _errors(reader: Reader, node: object, where: str) -> frozenset[str]:
@@ -98,7 +110,7 @@ def make_retry(reader: Reader, defaults: RetryKeys, own: RetryKeys, where: str) 
     keys: RetryKeys = {**defaults, **own}
     policy = RetryPolicy(**keys)
     if "max_delay" not in keys and policy.initial_delay > policy.max_delay:
-        return RetryPolicy(**{**keys, "max_delay": policy.initial_delay})
+        return replace(policy, max_delay=policy.initial_delay)
     if policy.initial_delay > policy.max_delay:
         longest, first = show_duration(policy.max_delay), show_duration(policy.initial_delay)
         reader.fault(where, f"maxDelay {longest} is shorter than initialDelay {first}")

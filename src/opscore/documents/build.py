@@ -68,7 +68,9 @@ class Builder:
         """Whether the next scalar is the key of a mapping."""
         return bool(self._open) and is_map(self._open[-1].tree) and self._open[-1].key is None
 
-    def start(self, tree: list[object] | dict[str, object], at: Position, anchor: str | None):
+    def start(
+        self, tree: list[object] | dict[str, object], at: Position, anchor: str | None
+    ) -> None:
         """A list or mapping begins."""
         if self.expects_key:
             refuse("a key must be text, not a list or mapping", at)
@@ -143,7 +145,6 @@ class Builder:
             refuse(f"more than {MAX_NODES} values", at, hint)
 
     def _pointer(self) -> str:
-        parts: list[str | int] = []
-        for each in self._open[:-1]:
-            parts.append(len(each.tree) if each.key is None else each.key)
-        return pointer(*parts)
+        return pointer(
+            *(len(each.tree) if each.key is None else each.key for each in self._open[:-1])
+        )

@@ -45,7 +45,7 @@ class _Reader:
     def value(self) -> None:
         """One scalar, or the opening of a list or object."""
         letter = self._next()
-        if letter in "[{":
+        if letter in ("[", "{"):
             self.builder.start([] if letter == "[" else {}, self._at(), None)
             self._open.append("]" if letter == "[" else "}")
             self._fresh = True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -21,9 +21,12 @@ from ruamel.yaml.reader import ReaderError
 from opscore.documents.build import Builder, Built, Position, refuse
 
 # YAML 1.2.2, section 10.3.2 (core schema): `on`, `no` and `1:30` are text.
-_WORDS: dict[str, object] = {"": None, "~": None}
-for _word, _value in (("null", None), ("true", True), ("false", False)):
-    _WORDS |= {_word: _value, _word.capitalize(): _value, _word.upper(): _value}
+_PLAIN_WORDS: dict[str, object] = {"null": None, "true": True, "false": False}
+_WORDS: dict[str, object] = {"": None, "~": None} | {
+    spelt: value
+    for word, value in _PLAIN_WORDS.items()
+    for spelt in (word, word.capitalize(), word.upper())
+}
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -37,19 +40,10 @@ _MAX_NUMBER = 100
 def read_yaml(text: str) -> Built:
     """Parse one document. Raises `Invalid` with line and column."""
     builder = Builder()
-    documents = 0
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            if isinstance(event, DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    refuse("a second document begins here", _at(event), "one document per file")
-            else:
-                _take(builder, event)
+        _feed(builder, text)
     except ReaderError as error:
-        before = text[: error.position]
-        at = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-        refuse(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", at)
+        _refuse_character(text, error)
     except MarkedYAMLError as error:
         _refuse_marked(error)
     except YAMLError as error:
@@ -59,25 +53,38 @@ def read_yaml(text: str) -> Built:
     return builder.root
 
 
+def _feed(builder: Builder, text: str) -> None:
+    parser: Any = YAML(typ="safe", pure=True)
+    documents = 0
+    event: Any
+    for event in parser.parse(text):
+        if isinstance(event, DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                refuse("a second document begins here", _at(event), "one document per file")
+        else:
+            _take(builder, event)
+
+
 def _take(builder: Builder, event: Any) -> None:
-    match event:
-        case MappingStartEvent() | SequenceStartEvent():
-            _no_tag(event)
-            tree: dict[str, object] | list[object] = (
-                {} if isinstance(event, MappingStartEvent) else []
-            )
-            builder.start(tree, _at(event), event.anchor)
-        case MappingEndEvent() | SequenceEndEvent():
-            builder.end()
-        case ScalarEvent():
-            _no_tag(event)
-            plain = event.style is None
-            value = _resolve(str(event.value), _at(event)) if plain else str(event.value)
-            builder.scalar(value, _at(event), event.anchor)
-        case AliasEvent():
-            builder.alias(str(event.anchor), _at(event))
-        case _:
-            pass  # Starts and ends of the stream and of documents carry nothing.
+    kind = _kind(event)
+    if kind is MappingStartEvent or kind is SequenceStartEvent:
+        _no_tag(event)
+        builder.start({} if kind is MappingStartEvent else [], _at(event), event.anchor)
+    elif kind is MappingEndEvent or kind is SequenceEndEvent:
+        builder.end()
+    elif kind is ScalarEvent:
+        _no_tag(event)
+        plain = event.style is None
+        value = _resolve(event.value, _at(event)) if plain else event.value
+        builder.scalar(value, _at(event), event.anchor)
+    elif kind is AliasEvent:
+        builder.alias(event.anchor, _at(event))
+    # Starts and ends of the stream and ends of documents carry nothing.
+
+
+def _kind(event: object) -> type[object]:
+    return type(event)
 
 
 def _no_tag(event: Any) -> None:
@@ -100,11 +107,18 @@ def _resolve(text: str, at: Position) -> object:
     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-def _refuse_marked(error: MarkedYAMLError) -> None:
+def _refuse_character(text: str, error: Any) -> NoReturn:
+    before = text[: error.position]
+    at = (before.count("\n") + 1, len(before) - before.rfind("\n"))
+    refuse(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", at)
+
+
+def _refuse_marked(error: Any) -> NoReturn:
     mark = error.problem_mark or error.context_mark
-    at = (mark.line + 1, mark.column + 1) if isinstance(mark, StringMark) else (1, 1)
     problem = str(error.problem or error.context or "not YAML")
-    refuse(_in_words(problem), at, _hint(problem, mark))
+    if mark is None:
+        refuse(problem, (1, 1))
+    refuse(_in_words(problem), (mark.line + 1, mark.column + 1), _hint(problem, _line_of(mark)))
 
 
 def _in_words(problem: str) -> str:
@@ -113,8 +127,7 @@ def _in_words(problem: str) -> str:
     return problem
 
 
-def _hint(problem: str, mark: Any) -> str:
-    line = _line_of(mark)
+def _hint(problem: str, line: str) -> str:
     if "'\\t'" in problem:
         return "use spaces"
     if "${{" in line:
@@ -129,10 +142,9 @@ def _hint(problem: str, mark: Any) -> str:
 
 
 def _line_of(mark: Any) -> str:
-    if not isinstance(mark, StringMark):
-        return ""
-    start = mark.buffer.rfind("\n", 0, mark.pointer) + 1
-    return str(mark.buffer[start : start + 2000]).split("\n", 1)[0]
+    buffer: str = mark.buffer or ""
+    start = buffer.rfind("\n", 0, mark.pointer) + 1
+    return buffer[start : start + 2000].split("\n", 1)[0]
 
 
 def _at(event: Any) -> Position:

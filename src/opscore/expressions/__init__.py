@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cache
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
-from cel_expr_python import cel
 
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
 from opscore.core.template import Expression, Interpolated, Value
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
 from opscore.expressions.program import (
+    Language,
     NotCel,
     Program,
-    compile_text,
     complaint,
     evaluate,
     evaluate_json,
-    new_environment,
     undeclared,
 )
 from opscore.expressions.results import Raw, text_of
@@ -44,7 +41,7 @@ class CelExpressions:
     """
 
     def __init__(self) -> None:
-        self._environment = _environment()
+        self._language = Language()
         self._programs: OrderedDict[str, Program] = OrderedDict()
         self._constants: WeakKeyDictionary[Value, Json] = WeakKeyDictionary()
         self._pieces: WeakKeyDictionary[Value, tuple[Piece, ...]] = WeakKeyDictionary()
@@ -100,7 +97,7 @@ class CelExpressions:
     def _program(self, text: str) -> Program:
         program = self._programs.get(text)
         if program is None:
-            program = compile_text(self._environment, text)
+            program = self._language.compile(text)
             if len(self._programs) >= MAX_PROGRAMS:
                 self._programs.popitem(last=False)
             self._programs[text] = program
@@ -128,11 +125,6 @@ class CelExpressions:
 
     def _part(self, part: str | Expression) -> str | Program:
         return part if isinstance(part, str) else self._compiled(part.text)
-
-
-@cache
-def _environment() -> cel.Env:
-    return new_environment()
 
 
 def _piece(piece: Piece, scope: Scope) -> Json:

@@ -1,8 +1,7 @@
 """List functions that CEL's own extensions lack in this library (names as in cel-go's `lists`).
 
 `[3, 1].sort()`, `.distinct()`, `.flatten()`, `.flatten(depth)`, `.slice(from, to)`, `.reverse()`,
-and `lists.range(n)`. (`.first()` and `.last()` come with CEL's optional values:
-`xs.first().orValue(null)`.)
+`.first()`, `.last()` (null when there is none) and `lists.range(n)`.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ def list_functions() -> cel.CelExtension:
             ),
             cel.FunctionDecl("slice", [_overload("list_slice", _slice, [_INT, _INT])]),
             _method("reverse", _reverse),
+            _method("first", _first, cel.Type.DYN),
+            _method("last", _last, cel.Type.DYN),
             cel.FunctionDecl(
                 "lists.range", [cel.Overload("lists_range", _LIST, [_INT], impl=_range)]
             ),
@@ -43,12 +44,14 @@ def list_functions() -> cel.CelExtension:
     )
 
 
-def _method(name: str, function: Callable[..., Any]) -> cel.FunctionDecl:
-    return cel.FunctionDecl(name, [_overload(f"list_{name}", function, [])])
+def _method(name: str, function: Callable[..., Any], gives: cel.Type = _LIST) -> cel.FunctionDecl:
+    return cel.FunctionDecl(name, [_overload(f"list_{name}", function, [], gives)])
 
 
-def _overload(name: str, function: Callable[..., Any], more: list[cel.Type]) -> cel.Overload:
-    return cel.Overload(name, _LIST, [_LIST, *more], is_member=True, impl=function)
+def _overload(
+    name: str, function: Callable[..., Any], more: list[cel.Type], gives: cel.Type = _LIST
+) -> cel.Overload:
+    return cel.Overload(name, gives, [_LIST, *more], is_member=True, impl=function)
 
 
 # An exception raised here becomes an error value of the expression with the same words.
@@ -110,6 +113,14 @@ def _slice(items: list[Any], start: int, end: int) -> list[Any]:
 
 def _reverse(items: list[Any]) -> list[Any]:
     return items[::-1]
+
+
+def _first(items: list[Any]) -> object:
+    return items[0] if items else None
+
+
+def _last(items: list[Any]) -> object:
+    return items[-1] if items else None
 
 
 def _range(count: int) -> list[int]:

@@ -9,18 +9,21 @@ from functools import cached_property
 from typing import Any
 
 from cel_expr_python import cel
-from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
+from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_strings
 
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
 from opscore.core.interpolation import MAX_EXPRESSION
 from opscore.core.reading import NOT_YET, shortened, suggest
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
+from opscore.expressions.bounds import TooCostly, check_cost, is_light
+from opscore.expressions.collecting import Collector, collecting, survives_python
+from opscore.expressions.immortal import keep_none_alive
 from opscore.expressions.lists import list_functions
 from opscore.expressions.references import Needed, Reference, needed, plain_path, references
 from opscore.expressions.results import Raw, encode
-from opscore.expressions.tree import SyntaxTree, read_tree
-from opscore.expressions.views import raw_at, variables
+from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
+from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
 NAMES = ("input", "steps", "item", "index", "session", "error", "env")
 NAMES_NOT_YET = ("previous", "agent")
@@ -32,19 +35,49 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 
 
-def new_environment() -> cel.Env:
-    """The CEL environment of templates: its variables are dynamic, so any JSON fits."""
-    return cel.NewEnv(
-        variables=dict.fromkeys(NAMES, cel.Type.DYN),
-        extensions=[
-            ext_math.ExtMath(),
-            ext_strings.ExtStrings(),
-            ext_optional.ExtOptional(),
-            ext_bindings.ExtBindings(),
-            ext_encoders.ExtEncoders(),
-            list_functions(),
-        ],
-    )
+class Language:
+    """The CEL environment of templates: its variables are dynamic, so any JSON fits.
+
+    CEL's optional values and message literals are left out: in this library their results can end
+    the process.
+    """
+
+    def __init__(self) -> None:
+        keep_none_alive()
+        self._collector = Collector()
+        self._environment = cel.NewEnv(
+            variables=dict.fromkeys(NAMES, cel.Type.DYN),
+            extensions=[
+                ext_math.ExtMath(),
+                ext_strings.ExtStrings(),
+                ext_bindings.ExtBindings(),
+                ext_encoders.ExtEncoders(),
+                list_functions(),
+                self._collector.functions(),
+            ],
+        )
+
+    def compile(self, text: str) -> Program:
+        """Compile one expression. Raises `NotCel`."""
+        if len(text) > MAX_EXPRESSION:
+            raise NotCel(f"longer than {MAX_EXPRESSION} characters")
+        try:
+            compiled = self._environment.compile(text)
+        except RuntimeError as error:
+            raise NotCel(_in_words(str(error), text)) from None
+        serialised = compiled.serialize()
+        tree = read_tree(serialised)
+        for node in walk(tree.root):
+            if isinstance(node, Items) and node.message:
+                place = _place(text, tree.offsets.get(node.id, 0))
+                raise NotCel(f"{place}: messages such as '{node.message}' are not supported")
+            if isinstance(node, Name) and node.name.startswith("."):
+                place = _place(text, tree.offsets.get(node.id, 0))
+                raise NotCel(f"{place}: a name cannot begin with a dot")
+        changed = collecting(serialised) if survives_python(tree.root) else None
+        if changed is not None:
+            compiled = self._environment.deserialize(changed)
+        return Program(text, compiled, tree, self._collector, changed is not None)
 
 
 class NotCel(Exception):
@@ -58,11 +91,14 @@ class Program:
     text: str
     compiled: cel.Expression
     tree: SyntaxTree
+    collector: Collector
+    collects: bool
 
     @cached_property
     def mentions(self) -> tuple[Reference, ...]:
-        """Every variable with the fields selected from it."""
-        return tuple(references(self.tree.root))
+        """Every variable with the fields selected from it. (Other names are CEL's types.)"""
+        found = references(self.tree.root)
+        return tuple(each for each in found if each.path[0] in NAMES)
 
     @cached_property
     def needed(self) -> Needed:
@@ -72,26 +108,23 @@ class Program:
     @cached_property
     def path(self) -> tuple[str, ...] | None:
         """Set when the expression only selects fields: then CEL is not needed at all."""
-        return plain_path(self.tree.root)
+        path = plain_path(self.tree.root)
+        return path if path and path[0] in NAMES else None
 
-
-def compile_text(environment: cel.Env, text: str) -> Program:
-    """Compile one expression. Raises `NotCel`."""
-    if len(text) > MAX_EXPRESSION:
-        raise NotCel(f"longer than {MAX_EXPRESSION} characters")
-    try:
-        compiled = environment.compile(text)
-    except RuntimeError as error:
-        raise NotCel(_in_words(str(error))) from None
-    return Program(text, compiled, read_tree(compiled.serialize()))
+    @cached_property
+    def light(self) -> bool:
+        """Whether it may run without an estimate of its cost."""
+        return is_light(self.tree.root)
 
 
 def evaluate(program: Program, scope: Scope) -> Any:
     """The plain Python value. Raises `ExpressionFailed`, which names the expression."""
     try:
-        return _value(program, variables(program.needed, scope))
+        return _evaluated(program, scope)
     except ExpressionFailed as error:
         raise _named(program, error) from None
+    except UNREADABLE as error:
+        raise _named(program, unreadable(error)) from None
 
 
 def evaluate_json(program: Program, scope: Scope) -> Json:
@@ -99,9 +132,21 @@ def evaluate_json(program: Program, scope: Scope) -> Json:
     try:
         if program.path is not None:
             return raw_at(program.path, scope)
-        return Raw(encode(_value(program, variables(program.needed, scope))))
+        return Raw(encode(_evaluated(program, scope)))
     except ExpressionFailed as error:
         raise _named(program, error) from None
+    except UNREADABLE as error:
+        raise _named(program, unreadable(error)) from None
+
+
+def _evaluated(program: Program, scope: Scope) -> Any:
+    if not program.light:
+        try:
+            extents = {each.path: extent_at(each.path, scope) for each in program.mentions}
+            check_cost(program.tree.root, extents, copying=not program.collects)
+        except TooCostly as error:
+            raise ExpressionFailed(str(error), LIMIT) from None
+    return _value(program, variables(program.needed, scope))
 
 
 def _value(program: Program, data: dict[str, Any]) -> Any:
@@ -118,6 +163,7 @@ def _value(program: Program, data: dict[str, Any]) -> Any:
 
 
 def _run(program: Program, data: dict[str, Any]) -> cel.Value:
+    program.collector.clear()
     try:
         return program.compiled.eval(data=data)
     except RuntimeError as error:
@@ -131,8 +177,7 @@ def _plain_value(result: cel.Value) -> Any:
     try:
         return result.plain_value()
     except TypeError:
-        kind = result.type().name()
-        raise ExpressionFailed(f"the result is {kind}; end it with .orValue(…)") from None
+        raise ExpressionFailed(f"the result is {result.type().name()}") from None
 
 
 def _with_doubles(node: Any) -> Any:
@@ -142,7 +187,8 @@ def _with_doubles(node: Any) -> Any:
     if is_map(node):
         return {key: _with_doubles(each) for key, each in node.items()}
     if isinstance(node, int) and not -(2**63) <= node < 2**64:
-        return float(node) if abs(node) < 2**1023 else math.copysign(math.inf, node)
+        huge = math.inf if node > 0 else -math.inf
+        return float(node) if abs(node) < 2**1023 else huge
     return node
 
 
@@ -191,17 +237,24 @@ def undeclared(message: str, scope: ExpressionScope) -> str:
     if match is None:
         return message
     name = match[1].split(".")[0]
-    return _UNDECLARED.sub(lambda _: _root_complaint(name, scope), message).split(" (in ")[0]
+    return _UNDECLARED.sub(lambda _: _root_complaint(name, scope), message)
 
 
-def _in_words(message: str) -> str:
+def _in_words(message: str, text: str) -> str:
     match = _COMPLAINT.search(message)
     if match is None:
         return _CODE.sub("", message).splitlines()[0][:300]
     line, column, words = int(match[1]), int(match[2]), match[3]
-    words = words.split(" expecting {")[0].removesuffix(" [INVALID_ARGUMENT]")
+    words = words.split(" expecting {")[0].split(" (in container")[0]
+    words = words.removesuffix(" [INVALID_ARGUMENT]")[:300]
     if column < 1:
         return words
+    unknown = _UNDECLARED.search(words)
+    at = text.split("\n")[line - 1][column - 1 :] if unknown else ""
+    if unknown and at.startswith("("):
+        words = f"there is no function '{unknown[1]}'"
+    elif unknown and at.startswith("."):  # The last dot of a.b.c; the name begins before it.
+        column = max(1, column - len(unknown[1].rpartition(".")[0]))
     return f"{_line_and_column(line, column)}: {words}"
 
 

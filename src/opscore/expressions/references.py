@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from opscore.expressions.tree import Call, Fold, Items, Literal, Name, Node, Select
+from opscore.expressions.tree import Call, Fold, Items, Literal, Name, Node, Select, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,10 @@ def _longer(operand: Node, field: str) -> Reference | None:
 
 def plain_path(node: Node) -> tuple[str, ...] | None:
     """The path when the node is nothing but field selections, none of them under `has`."""
-    inner = node
-    while isinstance(inner, Select) and not inner.test:
-        inner = inner.operand
     path = path_of(node)
-    return path.path if path and isinstance(inner, Name) else None
+    if path is None or any(isinstance(each, Select) and each.test for each in walk(node)):
+        return None
+    return path.path
 
 
 def needed(paths: Iterator[tuple[str, ...]]) -> Needed:

@@ -8,6 +8,7 @@ import msgspec
 
 from opscore.core.expressions import ExpressionFailed, Scope
 from opscore.core.types import Json
+from opscore.expressions.bounds import Extent
 from opscore.expressions.references import Needed
 from opscore.expressions.results import NULL, Raw, encode
 
@@ -15,6 +16,17 @@ T = TypeVar("T")
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _decode = msgspec.json.Decoder().decode
+
+
+UNREADABLE = (RecursionError, msgspec.DecodeError)
+"""What reading a value raises when it is nested too deeply, or holds half a surrogate pair."""
+
+
+def unreadable(error: Exception) -> ExpressionFailed:
+    """One of `UNREADABLE` as a failure of the expression."""
+    if isinstance(error, RecursionError):
+        return ExpressionFailed("the value is nested too deeply", "expression_limit")
+    return ExpressionFailed(f"the value is not JSON: {error}")
 
 
 def variables(wanted: Needed, scope: Scope) -> dict[str, Any]:
@@ -41,6 +53,17 @@ def raw_at(path: tuple[str, ...], scope: Scope) -> Json:
             return _walk(Raw(encode(_variable(root, None, scope))), rest)
 
 
+def extent_at(path: tuple[str, ...], scope: Scope) -> Extent:
+    """Bytes and items of what stands at a path; nothing when it is not there."""
+    try:
+        found = raw_at(path, scope)
+    except ExpressionFailed:
+        return Extent(0, 0)
+    start = bytes(memoryview(found)[:1])
+    count = len(_items(found)) if start == b"[" else len(_fields(found)) if start == b"{" else 0
+    return Extent(memoryview(found).nbytes, count)
+
+
 def elements(value: Json) -> list[Json]:
     """The encoded items of an encoded list, bytes untouched."""
     try:
@@ -48,6 +71,8 @@ def elements(value: Json) -> list[Json]:
     except msgspec.ValidationError:
         shown = bytes(value)[:60].decode(errors="replace")
         raise ExpressionFailed(f"expected a list, not {shown}") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
 
 
 def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
