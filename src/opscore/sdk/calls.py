@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -46,9 +46,7 @@ class Calls:
         if session is not None:
             await session.close()
 
-    async def get(
-        self, path: str, kind: type[T], params: Mapping[str, object] | None = None
-    ) -> T:
+    async def get(self, path: str, kind: type[T], params: Mapping[str, object] | None = None) -> T:
         """Read and decode; tried again while the server is away for a moment."""
         return decode(await self.send("GET", path, params=params, again=True), kind)
 
@@ -109,7 +107,7 @@ class Calls:
         params: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """One request whose 2xx answer is still to be read. A path of the root starts with `//`."""
         url = self.server.url + path[1:] if path.startswith("//") else self.server.at(path)
         given = {name: str(value) for name, value in (params or {}).items() if value is not None}

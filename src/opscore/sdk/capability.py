@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from types import UnionType
@@ -30,7 +29,7 @@ class Capability:
         self.is_async = inspect.iscoroutinefunction(function)
         parameters, hints = _signature(name, function)
         self._task_parameter = _task_parameter(name, parameters, hints)
-        self._rest = _rest_decoder(parameters, hints)
+        self._rest = _rest_decoder(parameters)
         data = [
             parameter
             for parameter in parameters
@@ -88,9 +87,7 @@ class Capability:
     def _known(self) -> str:
         return ", ".join(self._names) or "none"
 
-    def _struct(
-        self, data: list[inspect.Parameter], hints: dict[str, Any]
-    ) -> type[msgspec.Struct]:
+    def _struct(self, data: list[inspect.Parameter], hints: dict[str, Any]) -> type[msgspec.Struct]:
         return msgspec.defstruct(
             f"{self.name}_input",
             [_field(parameter, hints) for parameter in data],
@@ -138,12 +135,11 @@ def _is_task(hint: Any) -> bool:
 
 
 def _rest_decoder(
-    parameters: list[inspect.Parameter], hints: dict[str, Any]
+    parameters: list[inspect.Parameter],
 ) -> msgspec.json.Decoder[dict[str, Any]] | None:
     """Reads the whole object when the function has `**kwargs`; named parameters are left out."""
     if not any(parameter.kind is _KINDS.VAR_KEYWORD for parameter in parameters):
         return None
-    del hints
     return msgspec.json.Decoder(dict[str, Any])
 
 
@@ -164,8 +160,3 @@ def _sole_decoder(
     if len(data) != 1:
         return None
     return msgspec.json.Decoder(hints.get(data[0].name, Any))
-
-
-def is_coroutine_leak(value: object) -> bool:
-    """Did a plain function give something to await (a forgotten `async def`)?"""
-    return asyncio.iscoroutine(value) or inspect.isawaitable(value)

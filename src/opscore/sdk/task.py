@@ -45,48 +45,46 @@ class Task:
     """What is known of the attempt, and the two things it can say on its way.
 
     `attempt` counts claims from 1 and fences late ones; `idempotency_key` is the same over all
-    attempts of the task, so that effects outside can be made once. `Task()` makes one for a test
-    of your function; what it says goes nowhere.
+    attempts of the task, so that effects outside can be made once.
     """
 
     __slots__ = ("_attempt", "_reason", "_reporter")
 
-    def __init__(
-        self,
-        *,
-        task_id: str = "tsk_test",
-        attempt: int = 1,
-        session_id: str = "ses_test",
-        step: str = "test",
-        capability: str | None = None,
-        context: dict[str, Any] | None = None,
-        idempotency_key: str = "test",
-        deadline: datetime | None = None,
-        traceparent: str = "",
-    ) -> None:
-        self._attempt = Attempt(
-            task_id=task_id,
-            attempt=attempt,
-            session_id=session_id,
-            step=step,
-            capability=capability,
-            input=EMPTY_OBJECT,
-            context=msgspec.Raw(msgspec.json.encode(context or {})),
-            idempotency_key=idempotency_key,
-            deadline=None if deadline is None else deadline.isoformat(),
-            traceparent=traceparent,
-        )
-        self._reporter: Reporter | None = None
+    def __init__(self, attempt: Attempt, reporter: Reporter | None) -> None:
+        self._attempt = attempt
+        self._reporter = reporter
         self._reason: str | None = None
 
     @classmethod
-    def of(cls, attempt: Attempt, reporter: Reporter) -> Task:
-        """The task of a claimed attempt."""
-        task = cls.__new__(cls)
-        task._attempt = attempt
-        task._reporter = reporter
-        task._reason = None
-        return task
+    def example(
+        cls,
+        *,
+        task_id: str = "tsk_example",
+        attempt: int = 1,
+        session_id: str = "ses_example",
+        step: str = "example",
+        capability: str | None = None,
+        context: dict[str, Any] | None = None,
+        idempotency_key: str = "example",
+        deadline: datetime | None = None,
+        traceparent: str = "",
+    ) -> Task:
+        """One for a test of your function; what it says goes nowhere."""
+        return cls(
+            Attempt(
+                task_id=task_id,
+                attempt=attempt,
+                session_id=session_id,
+                step=step,
+                capability=capability,
+                input=EMPTY_OBJECT,
+                context=msgspec.Raw(msgspec.json.encode(context or {})),
+                idempotency_key=idempotency_key,
+                deadline=None if deadline is None else deadline.isoformat(),
+                traceparent=traceparent,
+            ),
+            None,
+        )
 
     @property
     def task_id(self) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from opscore.wire.base import (
     EMPTY_OBJECT,
+    NULL,
     Id,
     Input,
     Labels,
@@ -103,7 +104,7 @@ class SessionView(Output):
     cancelling: bool
     input: msgspec.Raw
     context: msgspec.Raw
-    output: msgspec.Raw | None
+    output: msgspec.Raw = NULL
     error: TaskError | None
     steps: dict[str, StepView]
     priority: int
