@@ -8,7 +8,6 @@ import msgspec
 
 from opscore.wire.base import (
     EMPTY_OBJECT,
-    NULL,
     Id,
     Input,
     Labels,
@@ -104,7 +103,7 @@ class SessionView(Output):
     cancelling: bool
     input: msgspec.Raw
     context: msgspec.Raw
-    output: msgspec.Raw = NULL
+    output: msgspec.Raw
     error: TaskError | None
     steps: dict[str, StepView]
     priority: int
