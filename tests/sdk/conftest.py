@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -114,6 +114,7 @@ class FakeServer:
         self.headers: list[dict[str, str]] = []
         self.beats: asyncio.Queue[AgentHeartbeat] = asyncio.Queue()
         self.links: asyncio.Queue[Link] = asyncio.Queue()
+        self.every_link: list[Link] = []
         self.stale: list[tuple[str, int]] = []
         self.payload_limit = 262_144
         self.heartbeat_seconds = 5.0
@@ -154,9 +155,7 @@ class FakeServer:
         return await answer(request)
 
     async def _register(self, request: web.Request) -> web.StreamResponse:
-        self.registrations.append(
-            msgspec.json.decode(await request.read(), type=RegisterAgent)
-        )
+        self.registrations.append(msgspec.json.decode(await request.read(), type=RegisterAgent))
         return json_answer({"agentId": "agt_1"}, 201)
 
     async def _beat(self, request: web.Request) -> web.StreamResponse:
@@ -171,6 +170,7 @@ class FakeServer:
         hello = _messages.decode((await socket.receive()).data)
         assert isinstance(hello, Hello)
         link = Link(socket, hello)
+        self.every_link.append(link)
         await self.links.put(link)
         await link.ended.wait()
         return socket
@@ -184,6 +184,8 @@ async def server() -> AsyncIterator[FakeServer]:
     async with TestServer(app) as running:
         fake.url = str(running.make_url("")).rstrip("/")
         yield fake
+        for link in fake.every_link:
+            link.ended.set()
 
 
 @pytest.fixture
@@ -191,7 +193,7 @@ def serving() -> Callable[[Agent], Any]:
     """Serve an agent inside the test's loop; it is stopped, without waiting, in the end."""
 
     @asynccontextmanager
-    async def serve(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
+    async def serve(agent: Agent) -> AsyncGenerator[asyncio.Task[None], None]:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(agent.serve())
             try:

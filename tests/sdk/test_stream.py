@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.sdk.conftest import FakeServer, attempt_of, problem_answer
 
 from opscore.sdk import Agent, Cancelled, Fatal, OpsCoreProblem, Retryable, Task
 from opscore.wire.base import Problem
 from opscore.wire.stream import Cancel, Draining, Log, Progress, Refused, Settle, Stale
-from tests.sdk.conftest import FakeServer, attempt_of, problem_answer
 
 Serving = Callable[[Agent], Any]
 
@@ -398,9 +398,9 @@ async def test_a_step_that_names_the_agent_finds_its_function(
         link = await server.link()
         await link.tasks(attempt_of(None, {}, step="second"), attempt_of(None, {}, number=2))
         settlements = {one.task_id: one for one in await link.settlements()}
-        settlements |= {} if len(settlements) == 2 else {
-            one.task_id: one for one in await link.settlements()
-        }
+        settlements |= (
+            {} if len(settlements) == 2 else {one.task_id: one for one in await link.settlements()}
+        )
     assert bytes(settlements["tsk_1"].output) == b"2"
     error = settlements["tsk_2"].error
     assert error is not None
@@ -408,9 +408,7 @@ async def test_a_step_that_names_the_agent_finds_its_function(
     assert "first, second" in error.message
 
 
-async def test_a_refused_registration_ends_it(
-    server: FakeServer, serving: Serving, agent: Agent
-) -> None:
+async def test_a_refused_registration_ends_it(server: FakeServer, agent: Agent) -> None:
     async def refuse(_: Any) -> Any:
         return problem_answer(401, "unauthorized", "no such key")
 

@@ -130,15 +130,19 @@ class Attempts:
         self._changed.set()
 
     def stale(self, keys: Sequence[Key]) -> None:
-        """These are not ours any more: stop the work, report nothing."""
+        """These are not ours any more: stop the work, report nothing.
+
+        One that is settled already is left to its verdict: a heartbeat that was under way while
+        the settlement was recorded calls it stale too.
+        """
         for key in keys:
-            held = self._held.pop(key, None)
-            if held is None:
+            held = self._held.get(key)
+            if held is None or held.settlement is not None:
                 continue
             logger.warning("attempt %d of %s is not ours any more; stopped", key[1], key[0])
-            if held.settlement is None:
-                self._running -= 1
-                self._stop(held, "the attempt was given to another instance")
+            del self._held[key]
+            self._running -= 1
+            self._stop(held, "the attempt is not this instance's any more")
         self._changed.set()
 
     def cancel(self, keys: Sequence[Key], reason: str) -> None:
