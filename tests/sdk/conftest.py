@@ -181,11 +181,16 @@ async def server() -> AsyncIterator[FakeServer]:
     fake = FakeServer()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", fake.dispatch)
-    async with TestServer(app) as running:
+    running = TestServer(app)
+    # A heartbeat may be half-way when the test ends; nobody waits for its answer.
+    await running.start_server(shutdown_timeout=0)
+    try:
         fake.url = str(running.make_url("")).rstrip("/")
         yield fake
+    finally:
         for link in fake.every_link:
             link.ended.set()
+        await running.close()
 
 
 @pytest.fixture
