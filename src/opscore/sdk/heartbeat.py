@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import http.client
 import logging
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +47,7 @@ class Heartbeat:
         self._path = ""
         self._seconds = DEFAULT_SECONDS
         self._closed = False
+        self._connection: http.client.HTTPConnection | None = None
         self._complained = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="opscore-heartbeat", daemon=True)
@@ -61,9 +64,14 @@ class Heartbeat:
             self._thread.start()
 
     def close(self) -> None:
-        """Stop beating; a beat under way is not waited for."""
+        """Stop beating; a beat under way is broken off."""
         self._closed = True
         self._wake.set()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            # It may have ended in this very moment; then there is nothing to break off.
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         while not self._closed:
@@ -102,12 +110,17 @@ class Heartbeat:
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
         connection = kind(parts.hostname or "", parts.port, timeout=max(1.0, self._seconds))
+        self._connection = connection
         headers = {"Content-Type": "application/json", "Connection": "close"}
         try:
+            connection.connect()
+            if self._closed:  # `close` may have looked before there was a socket
+                raise ConnectionAbortedError("the agent has left")
             connection.request(
                 "POST", parts.path + self._path, body, self._server.headers() | headers
             )
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
+            self._connection = None
             connection.close()
