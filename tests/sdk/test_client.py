@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from tests.sdk.conftest import FakeServer, json_answer, problem_answer
 
 from opscore.sdk import (
     Client,
@@ -28,6 +27,7 @@ from opscore.sdk.server import Backoff, Server
 from opscore.sdk.sync import SyncAgents, SyncSessions, SyncTasks, SyncWorkflows
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
+from tests.sdk.conftest import FakeServer, json_answer, problem_answer
 
 
 def session(status: Any, output: object = None, error: TaskError | None = None) -> SessionView:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.sdk.conftest import FakeServer, attempt_of
 
 from opscore.sdk import Agent, Cancelled, Fatal, Retryable
 from opscore.wire.stream import Settle
+from tests.sdk.conftest import FakeServer, attempt_of
 
 Serving = Callable[[Agent], Any]
 

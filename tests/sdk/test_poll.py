@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from tests.sdk.conftest import FakeServer, attempt_of, json_answer, problem_answer
 
 from opscore.sdk import Agent, OpsCoreProblem, Task
 from opscore.wire.agent import Attempt, Claimed, ClaimTasks
 from opscore.wire.task import AttemptProgress, Settlement, SettleTasks, Verdict, Verdicts
+from tests.sdk.conftest import FakeServer, attempt_of, json_answer, problem_answer
 
 Serving = Callable[[Agent], Any]
 

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.sdk.conftest import FakeServer, Link, attempt_of
 
 from opscore.sdk import Agent
 from opscore.wire.stream import Draining, Progress
+from tests.sdk.conftest import FakeServer, Link, attempt_of
 
 PROGRAM = """
 import asyncio, sys, threading

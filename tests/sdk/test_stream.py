@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.sdk.conftest import FakeServer, attempt_of, problem_answer
 
 from opscore.sdk import Agent, Cancelled, OpsCoreProblem, Task
 from opscore.wire.base import Problem
 from opscore.wire.stream import Cancel, Draining, Log, Progress, Refused, Settle, Stale
+from tests.sdk.conftest import FakeServer, attempt_of, problem_answer
 
 Serving = Callable[[Agent], Any]
 
