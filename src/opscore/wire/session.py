@@ -103,7 +103,7 @@ class SessionView(Output):
     cancelling: bool
     input: msgspec.Raw
     context: msgspec.Raw
-    output: msgspec.Raw | None
+    output: msgspec.Raw
     error: TaskError | None
     steps: dict[str, StepView]
     priority: int

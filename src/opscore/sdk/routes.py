@@ -1,0 +1,365 @@
+"""The API's routes, one thin typed call each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from opscore.sdk.calls import JSON, Calls, body_of, decode
+from opscore.sdk.server import segment
+from opscore.wire.agent import (
+    AgentPage,
+    AgentView,
+    Attempt,
+    Claimed,
+    ClaimTasks,
+    DrainAgent,
+    RegisterAgent,
+    StateHistory,
+    StateRecord,
+)
+from opscore.wire.session import (
+    History,
+    Reason,
+    SessionAccepted,
+    SessionPage,
+    SessionsAccepted,
+    SessionView,
+    WorkflowChecked,
+    WorkflowCreated,
+    WorkflowPage,
+    WorkflowView,
+)
+from opscore.wire.task import (
+    Settlement,
+    SettleTasks,
+    TaskAccepted,
+    TaskPage,
+    TaskView,
+    Verdict,
+    Verdicts,
+)
+
+YAML = "application/yaml"
+
+
+class _Routes:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def _tell(self, path: str, body: object) -> None:
+        await self._calls.send("POST", path, body=body)
+
+    async def _patch(self, path: str, **changes: Any) -> None:
+        await self._calls.send("PATCH", path, body=body_of(**changes))
+
+
+class Agents(_Routes):
+    """`/agent`."""
+
+    async def list(
+        self,
+        *,
+        capability: str | None = None,
+        state: str | None = None,
+        label: str | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> AgentPage:
+        """A page of agents. `label` is `key=value`; `q` is text to find."""
+        params = body_of(
+            capability=capability, state=state, label=label, q=q, cursor=cursor, limit=limit
+        )
+        return await self._calls.get("/agent", AgentPage, params)
+
+    async def get(self, agent_id: str) -> AgentView:
+        """One agent with its instances."""
+        return await self._calls.get(f"/agent/{segment(agent_id)}", AgentView)
+
+    async def register(self, agent: RegisterAgent) -> AgentView:
+        """Register, or update the agent of that id or name."""
+        return await self._calls.post("/agent", agent, AgentView)
+
+    async def drain(
+        self, agent_id: str, *, deadline_seconds: float | None = None, reason: str = ""
+    ) -> None:
+        """No more work for it; after the deadline its leases are released."""
+        body = DrainAgent(deadline_seconds=deadline_seconds, reason=reason)
+        await self._tell(f"/agent/{segment(agent_id)}/drain", body)
+
+    async def activate(self, agent_id: str) -> None:
+        """Let it take work again."""
+        await self._tell(f"/agent/{segment(agent_id)}/activate", {})
+
+    async def deregister(self, agent_id: str) -> None:
+        """Forget it."""
+        await self._calls.send("DELETE", f"/agent/{segment(agent_id)}")
+
+    async def state(self, agent_id: str) -> StateRecord:
+        """Its current state."""
+        return await self._calls.get(f"/agent/{segment(agent_id)}/state", StateRecord)
+
+    async def history(
+        self, agent_id: str, *, cursor: str | None = None, limit: int | None = None
+    ) -> StateHistory:
+        """A page of its states, oldest first."""
+        path = f"/agent/{segment(agent_id)}/state/history"
+        return await self._calls.get(path, StateHistory, body_of(cursor=cursor, limit=limit))
+
+
+class Workflows(_Routes):
+    """`/workflow`."""
+
+    async def apply(self, template: str | bytes | Mapping[str, Any]) -> WorkflowCreated:
+        """Create a template version from YAML or JSON text, or from a tree."""
+        body, kind = _document(template)
+        answer = await self._calls.send("POST", "/workflow", body=body, content_type=kind)
+        return decode(answer, WorkflowCreated)
+
+    async def validate(self, template: str | bytes | Mapping[str, Any]) -> WorkflowChecked:
+        """Every mistake in a template; nothing is stored."""
+        body, kind = _document(template)
+        answer = await self._calls.send("POST", "/workflow/validate", body=body, content_type=kind)
+        return decode(answer, WorkflowChecked)
+
+    async def get(self, name: str, version: str | None = None) -> WorkflowView:
+        """One version; the latest created one when none is named."""
+        path = f"/workflow/{segment(name)}"
+        return await self._calls.get(
+            path if version is None else f"{path}/{segment(version)}", WorkflowView
+        )
+
+    async def list(self, *, cursor: str | None = None, limit: int | None = None) -> WorkflowPage:
+        """A page of templates."""
+        return await self._calls.get("/workflow", WorkflowPage, body_of(cursor=cursor, limit=limit))
+
+
+class Sessions(_Routes):
+    """`/session`."""
+
+    async def start(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        version: str | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        context: Any = None,
+        idempotency_key: str | None = None,
+    ) -> SessionAccepted:
+        """Start one; `input` defaults to an empty object."""
+        body = body_of(
+            workflow=workflow,
+            input=input,
+            version=version,
+            priority=priority,
+            labels=labels,
+            context=context,
+        )
+        answer = await self._calls.send(
+            "POST",
+            "/session",
+            body=body,
+            headers=body_of(**{"Idempotency-Key": idempotency_key}),
+            again=idempotency_key is not None,
+        )
+        return decode(answer, SessionAccepted)
+
+    async def start_many(self, workflow: str, inputs: Iterable[Any]) -> list[str]:
+        """Start up to 500 of one workflow in one commit; gives their ids in order."""
+        sessions = [{"workflow": workflow, "input": one} for one in inputs]
+        accepted = await self._calls.post(
+            "/session/batch", {"sessions": sessions}, SessionsAccepted
+        )
+        return accepted.session_ids
+
+    async def list(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        agent: str | None = None,
+        label: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> SessionPage:
+        """A page of sessions, newest first. Times are RFC 3339, `label` is `key=value`."""
+        params = body_of(
+            workflow=workflow,
+            status=status,
+            agent=agent,
+            label=label,
+            since=since,
+            until=until,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._calls.get("/session", SessionPage, params)
+
+    async def get(self, session_id: str) -> SessionView:
+        """One session with its steps."""
+        return await self._calls.get(f"/session/{segment(session_id)}", SessionView)
+
+    async def history(
+        self, session_id: str, *, cursor: str | None = None, limit: int | None = None
+    ) -> History:
+        """A page of its journal, oldest first."""
+        path = f"/session/{segment(session_id)}/history"
+        return await self._calls.get(path, History, body_of(cursor=cursor, limit=limit))
+
+    async def cancel(self, session_id: str, reason: str = "") -> None:
+        """Stop it."""
+        await self._tell(f"/session/{segment(session_id)}/cancel", Reason(reason=reason))
+
+    async def pause(self, session_id: str, reason: str = "") -> None:
+        """Start nothing new until it is resumed."""
+        await self._tell(f"/session/{segment(session_id)}/pause", Reason(reason=reason))
+
+    async def resume(self, session_id: str, reason: str = "") -> None:
+        """Go on."""
+        await self._tell(f"/session/{segment(session_id)}/resume", Reason(reason=reason))
+
+    async def retry(self, session_id: str, reason: str = "") -> None:
+        """Run the failed steps again, keeping completed outputs."""
+        await self._tell(f"/session/{segment(session_id)}/retry", Reason(reason=reason))
+
+    async def patch(
+        self,
+        session_id: str,
+        *,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given."""
+        path = f"/session/{segment(session_id)}"
+        await self._patch(path, priority=priority, labels=labels, metadata=metadata)
+
+    async def delete(self, session_id: str) -> None:
+        """Remove one that has ended."""
+        await self._calls.send("DELETE", f"/session/{segment(session_id)}")
+
+
+class Tasks(_Routes):
+    """`/task`."""
+
+    async def enqueue(
+        self,
+        capability: str | None = None,
+        input: Any = None,
+        *,
+        agent: str | None = None,
+        context: Any = None,
+        priority: int | None = None,
+        delay_seconds: float | None = None,
+        due_at: str | None = None,
+        retry: Any = None,
+        timeout: Any = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> TaskAccepted:
+        """One task for a capability, or for an agent by name.
+
+        `retry` and `timeout` are written as in a template.
+        """
+        body = body_of(
+            capability=capability,
+            agent=agent,
+            input=input,
+            context=context,
+            priority=priority,
+            delaySeconds=delay_seconds,
+            dueAt=due_at,
+            retry=retry,
+            timeout=timeout,
+            labels=labels,
+        )
+        answer = await self._calls.send(
+            "POST",
+            "/task",
+            body=body,
+            headers=body_of(**{"Idempotency-Key": idempotency_key}),
+            again=idempotency_key is not None,
+        )
+        return decode(answer, TaskAccepted)
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        agent: str | None = None,
+        capability: str | None = None,
+        session: str | None = None,
+        dead: bool = False,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> TaskPage:
+        """A page of tasks; `dead`: only those given up."""
+        params = body_of(
+            status=status,
+            agent=agent,
+            capability=capability,
+            session=session,
+            dead="true" if dead else None,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._calls.get("/task", TaskPage, params)
+
+    async def get(self, task_id: str) -> TaskView:
+        """One task with every attempt."""
+        return await self._calls.get(f"/task/{segment(task_id)}", TaskView)
+
+    async def retry(self, task_id: str) -> None:
+        """Run a failed one again."""
+        await self._tell(f"/task/{segment(task_id)}/retry", {})
+
+    async def fallback(self, task_id: str) -> None:
+        """Give it up for its next fallback."""
+        await self._tell(f"/task/{segment(task_id)}/fallback", {})
+
+    async def cancel(self, task_id: str, reason: str = "") -> None:
+        """Stop it."""
+        await self._tell(f"/task/{segment(task_id)}/cancel", Reason(reason=reason))
+
+    async def patch(self, task_id: str, *, priority: int) -> None:
+        """Change its priority."""
+        await self._patch(f"/task/{segment(task_id)}", priority=priority)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Verdict]:
+        """Report attempts, up to 500; one verdict each, in order. May be repeated."""
+        body = SettleTasks(settlements=list(settlements))
+        return (await self._calls.post("/task/settle", body, Verdicts)).verdicts
+
+    async def claim(
+        self,
+        agent_id: str,
+        instance_id: str,
+        *,
+        max: int = 10,
+        wait_seconds: float = 0.0,
+        holding: Sequence[tuple[str, int]] | None = None,
+    ) -> list[Attempt]:
+        """Take attempts for an agent, waiting up to `wait_seconds` for the first."""
+        body = ClaimTasks(
+            instance_id=instance_id,
+            max=max,
+            wait_seconds=wait_seconds,
+            holding=None if holding is None else list(holding),
+        )
+        path = f"/agent/{segment(agent_id)}/claim"
+        return (await self._calls.post(path, body, Claimed, timeout=wait_seconds + 30)).tasks
+
+
+def _document(template: str | bytes | Mapping[str, Any]) -> tuple[bytes, str]:
+    if isinstance(template, bytes):
+        return template, YAML
+    if isinstance(template, str):
+        return template.encode(), YAML
+    return msgspec.json.encode(template), JSON

@@ -1,0 +1,99 @@
+"""`Run`: one session as the one who started it follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from opscore.sdk.calls import Calls
+from opscore.sdk.errors import SessionCancelled, SessionFailed
+from opscore.sdk.follow import ENDINGS, Follower
+from opscore.sdk.server import segment
+from opscore.wire.session import EventView, Reason, SessionView
+
+ENDED = frozenset({"completed", "error", "cancelled"})
+
+
+class Run:
+    """A session by its id. Nothing is asked of the server until a method is called.
+
+    `patience`: for how many seconds `result` and `events` go on trying while the server is away.
+    """
+
+    def __init__(self, calls: Calls, session_id: str, patience: float) -> None:
+        self.id = session_id
+        self._calls = calls
+        self._patience = patience
+        self._path = f"/session/{segment(session_id)}"
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    async def status(self) -> SessionView:
+        """The session now, with its steps."""
+        return await self._calls.get(self._path, SessionView)
+
+    async def events(self) -> AsyncGenerator[EventView, None]:
+        """Every event of the session from its start, in order, live, until it has ended.
+
+        Follows over broken connections without gaps or repeats. Raises `OpsCoreProblem` for an
+        unknown session and `ServerUnreachable` when the server stays away.
+        """
+        follower = Follower(self._calls, self._path, self._patience)
+        async with aclosing(follower.events()) as events:
+            async for event in events:
+                yield event
+                if event.type in ENDINGS:
+                    return
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and give the output.
+
+        Raises `SessionFailed`, `SessionCancelled`, `TimeoutError` after `timeout` seconds (the
+        session goes on), and what `events` raises.
+        """
+        async with asyncio.timeout(timeout):
+            session = await self._ended()
+        return output_of(session)
+
+    async def _ended(self) -> SessionView:
+        """The session once it has ended: looked at again whenever its journal says so."""
+        session = await self.status()
+        while session.status not in ENDED:
+            async with aclosing(self.events()) as events:
+                async for _ in events:
+                    pass
+            session = await self.status()
+        return session
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send a signal to the step that waits for it."""
+        await self._calls.send(
+            "POST", f"{self._path}/signal/{segment(name)}", body=msgspec.json.encode(payload)
+        )
+
+    async def cancel(self, reason: str = "") -> None:
+        """Stop it: nothing new starts, running attempts are told."""
+        await self._calls.send("POST", f"{self._path}/cancel", body=Reason(reason=reason))
+
+    async def why(self) -> dict[str, Any]:
+        """What it waits for."""
+        return await self._calls.get(f"{self._path}/why", dict[str, Any])
+
+
+def output_of(session: SessionView) -> Any:
+    """The output of an ended session; raises `SessionFailed` or `SessionCancelled`."""
+    if session.status == "cancelled":
+        raise SessionCancelled(session.session_id)
+    if session.status == "error":
+        error = session.error
+        raise SessionFailed(
+            session.session_id,
+            "error" if error is None else error.error_class,
+            "no reason was recorded" if error is None else error.message,
+        )
+    return msgspec.json.decode(session.output)

@@ -1,0 +1,220 @@
+"""The client for plain code: the asynchronous one, run by a loop in a background thread.
+
+Each method is the asynchronous method passed through `plain`, which keeps its parameters and its
+result typed; nothing is implemented twice, and a test holds both faces together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from opscore.sdk.client import Client
+from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
+from opscore.sdk.run import Run
+from opscore.wire.session import EventView
+
+P = ParamSpec("P")
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+class Portal:
+    """A loop in a daemon thread, started by the first call."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it there and wait; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The items one after the other; leaving early closes their source."""
+        try:
+            while True:
+                try:
+                    item = self.call(_next(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self.call(items.aclose())
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="opscore-client", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T:
+    return await anext(items)
+
+
+class Face(Generic[A]):
+    """An asynchronous object and the portal through which it is called."""
+
+    def __init__(self, inner: A, portal: Portal) -> None:
+        self.inner = inner
+        self.portal = portal
+
+
+def plain(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Face[A], P], T]:
+    """The method as a plain one of the object's face."""
+
+    @functools.wraps(method)
+    def call(face: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return face.portal.call(method(face.inner, *args, **kwargs))
+
+    return call
+
+
+class SyncRun(Face[Run]):
+    """`Run` for plain code."""
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.inner.id
+
+    def __repr__(self) -> str:
+        return f"SyncRun({self.id!r})"
+
+    def events(self) -> Iterator[EventView]:
+        """Every event of the session, live, until it has ended."""
+        return self.portal.iterate(self.inner.events())
+
+    status = plain(Run.status)
+    result = plain(Run.result)
+    signal = plain(Run.signal)
+    cancel = plain(Run.cancel)
+    why = plain(Run.why)
+
+
+class SyncAgents(Face[Agents]):
+    """`/agent`."""
+
+    list = plain(Agents.list)
+    get = plain(Agents.get)
+    register = plain(Agents.register)
+    drain = plain(Agents.drain)
+    activate = plain(Agents.activate)
+    deregister = plain(Agents.deregister)
+    state = plain(Agents.state)
+    history = plain(Agents.history)
+
+
+class SyncWorkflows(Face[Workflows]):
+    """`/workflow`."""
+
+    apply = plain(Workflows.apply)
+    validate = plain(Workflows.validate)
+    get = plain(Workflows.get)
+    list = plain(Workflows.list)
+
+
+class SyncSessions(Face[Sessions]):
+    """`/session`."""
+
+    start = plain(Sessions.start)
+    start_many = plain(Sessions.start_many)
+    list = plain(Sessions.list)
+    get = plain(Sessions.get)
+    history = plain(Sessions.history)
+    cancel = plain(Sessions.cancel)
+    pause = plain(Sessions.pause)
+    resume = plain(Sessions.resume)
+    retry = plain(Sessions.retry)
+    patch = plain(Sessions.patch)
+    delete = plain(Sessions.delete)
+
+
+class SyncTasks(Face[Tasks]):
+    """`/task`."""
+
+    enqueue = plain(Tasks.enqueue)
+    list = plain(Tasks.list)
+    get = plain(Tasks.get)
+    retry = plain(Tasks.retry)
+    fallback = plain(Tasks.fallback)
+    cancel = plain(Tasks.cancel)
+    patch = plain(Tasks.patch)
+    settle = plain(Tasks.settle)
+    claim = plain(Tasks.claim)
+
+
+def started(
+    method: Callable[Concatenate[Client, P], Coroutine[Any, Any, Run]],
+) -> Callable[Concatenate[Face[Client], P], SyncRun]:
+    """`plain` for what gives a `Run`."""
+
+    @functools.wraps(method)
+    def call(face: Face[Client], /, *args: P.args, **kwargs: P.kwargs) -> SyncRun:
+        return SyncRun(face.portal.call(method(face.inner, *args, **kwargs)), face.portal)
+
+    return call
+
+
+class SyncClient(Face[Client]):
+    """`Client` for plain code; made by `Client.sync(…)`, closed by `with` or `close`."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client, Portal())
+        self.agents = SyncAgents(client.agents, self.portal)
+        self.workflows = SyncWorkflows(client.workflows, self.portal)
+        self.sessions = SyncSessions(client.sessions, self.portal)
+        self.tasks = SyncTasks(client.tasks, self.portal)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self.inner.url
+
+    def run(self, session_id: str) -> SyncRun:
+        """Follow a session that exists."""
+        return SyncRun(self.inner.run(session_id), self.portal)
+
+    start = started(Client.start)
+    health = plain(Client.health)
+    ready = plain(Client.ready)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the thread."""
+        self.portal.call(self.inner.close())
+        self.portal.close()
