@@ -127,9 +127,7 @@ async def get_state(call: Call) -> Reply:
     return ok(state_view(record))
 
 
-@routes.query(
-    "/agent/{agentId}/state/history", "session:read", LongPageQuery, {200: StateHistory}
-)
+@routes.query("/agent/{agentId}/state/history", "session:read", LongPageQuery, {200: StateHistory})
 async def state_history(call: Call, query: LongPageQuery) -> Reply:
     """List an agent's changes of state, oldest first."""
     page = await call.engine.lifecycle.state_history(

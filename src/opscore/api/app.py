@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from litestar import Litestar, Request, Response
-from litestar.exceptions import HTTPException, NotFoundException
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar import HttpMethod, Litestar, Request, Response, WebSocket
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
 from opscore.api import agent, documentation, session, system, task, workflow
 from opscore.api.access import Access
-from opscore.api.answer import Answer
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
@@ -29,7 +27,7 @@ from opscore.api.problems import (
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
 from opscore.channels.stream import StreamChannel
-from opscore.core.errors import Invalid
+from opscore.core.errors import Invalid, Refusal
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
@@ -43,6 +41,7 @@ NOUNS: Sequence[Routes] = (
     system.routes,
     documentation.routes,
 )
+Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
 CHANNEL_PERMISSION = "agent:work"
 
@@ -70,20 +69,16 @@ class Dispatcher:
             await reply.send(watched)
         except ClientGone:
             return
-        except Exception as error:  # noqa: BLE001 - the last line: every crash is answered and logged
+        except Exception as error:  # the last line: a crash is logged and answered
             if started:
                 log.error("answer broke off", path=scope["path"], exc_info=error)
                 raise
             await answer_of(error, self._context.new_trace_id).send(send)
 
     async def _reply(self, scope: Any, receive: Any) -> Reply:
-        if scope["type"] != "http":
-            raise UnknownPath("There is no WebSocket at this path.")
         operation = self._operations.get(scope["method"])
         if operation is None:
-            raise MethodNotAllowed(
-                f"{scope['method']} is not possible here.", sorted(self._operations)
-            )
+            raise _method_refusal(scope["method"], list(self._operations))
         context = self._context
         call = Call(context, scope, receive, context.access.allow(scope, operation.permission))
         if operation.body is not None:
@@ -94,9 +89,7 @@ class Dispatcher:
 
     async def _with_body(self, operation: Operation, call: Call) -> Reply:
         settings = self._context.settings
-        body = await read_body(
-            call.receive, call.scope["headers"], settings, operation.media_types
-        )
+        body = await read_body(call.receive, call.scope["headers"], settings, operation.media_types)
         if operation.reader is None:
             return await operation.endpoint(call, body)
         return await operation.endpoint(call, operation.reader.decode(body, settings.depth_limit))
@@ -115,11 +108,15 @@ class Application:
             engine,
             authorise=self._authorise,
             describe=lambda error: logged_problem(error, self.context.new_trace_id),
+            clock=self.context.clock,
             depth_limit=settings.depth_limit,
         )
-        handlers = [_mount(path, Dispatcher(self.context, ops)) for path, ops in by_path().items()]
+        routes = [
+            _mount(path, operations, Dispatcher(self.context, operations))
+            for path, operations in by_path().items()
+        ]
         self.asgi = Litestar(
-            [*handlers, _mount(CHANNEL_PATH, self._connect)],
+            [*routes, _mount_channel(self._connect)],
             openapi_config=None,
             logging_config=None,
             debug=False,
@@ -136,11 +133,7 @@ class Application:
         return self.context.access.allow(scope, CHANNEL_PERMISSION).namespace
 
     async def _connect(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await self.channel(scope, receive, send)
-            return
-        refusal = UpgradeRequired("Open a WebSocket here.")
-        await answer_of(refusal, self.context.new_trace_id).send(send)
+        await self.channel(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None, None]:
@@ -166,12 +159,49 @@ def by_path() -> dict[str, list[Operation]]:
     return paths
 
 
-def _mount(path: str, application: Callable[[Any, Any, Any], Awaitable[None]]) -> ASGIRouteHandler:
-    # An ASGI route costs 8 µs a request; with Litestar's own request and response objects, 45.
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await application(scope, receive, send)
+def _mount(path: str, operations: Sequence[Operation], dispatcher: Asgi) -> HTTPRouteHandler:
+    """A Litestar route that our dispatcher answers.
 
-    return ASGIRouteHandler(path.replace("}", ":str}"), copy_scope=False)(answer)
+    The dispatcher stands as the route's middleware, in front of Litestar's own request and
+    response objects: so a request costs 10 µs of framework instead of 45.
+    """
+
+    async def unreached() -> None:
+        raise AssertionError("the dispatcher answers every request of its path")
+
+    methods = {operation.method for operation in operations} | {"OPTIONS"}
+    if "GET" in methods:
+        methods.add("HEAD")
+    return HTTPRouteHandler(
+        _template(path),
+        http_method=[HttpMethod(method) for method in sorted(methods)],
+        middleware=[_in_front(dispatcher)],
+        opt={"permissions": {one.method: one.permission for one in operations}},
+        status_code=204,
+    )(unreached)
+
+
+def _mount_channel(channel: Asgi) -> WebsocketRouteHandler:
+    async def unreached(socket: WebSocket[Any, Any, Any]) -> None:
+        raise AssertionError(f"the channel answers every connection of its path, not {socket}")
+
+    return WebsocketRouteHandler(
+        _template(CHANNEL_PATH),
+        middleware=[_in_front(channel)],
+        opt={"permissions": {"WEBSOCKET": CHANNEL_PERMISSION}},
+    )(unreached)
+
+
+def _template(path: str) -> str:
+    return path.replace("}", ":str}")
+
+
+def _in_front(application: Asgi) -> Callable[..., Asgi]:
+    def replace(app: Asgi) -> Asgi:
+        assert app is not application
+        return application
+
+    return replace
 
 
 def _routing_refusal(
@@ -183,9 +213,24 @@ def _routing_refusal(
         refusal: Exception = error
         if isinstance(error, NotFoundException):
             refusal = UnknownPath(f"There is nothing at {request.scope['path'][:200]}.")
+        elif isinstance(error, MethodNotAllowedException):
+            allowed = (error.headers or {}).get("allow", "").split(", ")
+            refusal = _method_refusal(request.scope["method"], allowed)
         elif error.status_code == 400:
             refusal = Invalid("The Host header is malformed.")
-        answer: Answer = answer_of(refusal, context.new_trace_id)
-        return Response(answer.body, status_code=answer.status, media_type=MEDIA_TYPE.decode())
+        answer = answer_of(refusal, context.new_trace_id)
+        return Response(
+            answer.body,
+            status_code=answer.status,
+            media_type=MEDIA_TYPE.decode(),
+            headers={name.decode(): value.decode() for name, value in answer.headers},
+        )
 
     return refuse
+
+
+def _method_refusal(method: str, allowed: Sequence[str]) -> Refusal:
+    if "websocket" in allowed:
+        return UpgradeRequired("Open a WebSocket here.")
+    possible = sorted(set(allowed) - {"OPTIONS"})
+    return MethodNotAllowed(f"{method} is not possible here.", possible)

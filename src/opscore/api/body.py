@@ -31,7 +31,6 @@ TEMPLATE_TYPES = (
 DISCARD_LIMIT = 8 * 1024 * 1024
 
 
-
 class ClientGone(OpsCoreError):
     """The client closed the connection before its request was complete: nobody to answer."""
 

@@ -86,6 +86,8 @@ class Call:
             working = group.create_task(_outcome(work))
             leaving = group.create_task(self._left())
             self.context.waiting.add(leaving)
+            if self.context.stopping:
+                leaving.cancel()
             try:
                 await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from opscore.api.access import Access
 from opscore.api.settings import ServerSettings
+from opscore.engine.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from opscore.engine.engine import Engine
@@ -27,6 +28,7 @@ class Context:
     engine: Engine
     settings: ServerSettings
     access: Access
+    clock: Clock = field(default_factory=SystemClock)
     new_trace_id: Callable[[], str] = random_trace_id
     waiting: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     stopping: bool = False

@@ -7,7 +7,7 @@ its name the event type, its data the event as `GET …/history` shows it.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,12 +50,18 @@ class SessionStream:
 
     async def _events(self, send: Send) -> None:
         async with asyncio.TaskGroup() as group:
-            beating = group.create_task(_keep_alive(send))
+            beating = group.create_task(self._keep_alive(send))
             try:
                 while not self._ended:
                     await self._follow(send)
             finally:
                 beating.cancel()
+
+    async def _keep_alive(self, send: Send) -> None:
+        # Proxies drop quiet connections; a comment line is ignored by clients.
+        while True:
+            await self._call.context.clock.sleep(KEEP_ALIVE_SECONDS)
+            await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
 
     async def _follow(self, send: Send) -> None:
         """One subscription's life. It ends early when it overflows; the journal fills the gap."""
@@ -87,7 +93,7 @@ class SessionStream:
             if self._ended:
                 return
 
-    async def _write(self, events: list[EventRecord], send: Send) -> None:
+    async def _write(self, events: Sequence[EventRecord], send: Send) -> None:
         for event in events:
             if event.type in ENDS:
                 self._ended = True
@@ -104,11 +110,3 @@ def frame(event: EventRecord) -> bytes:
     """One event on the wire. JSON in one line, so one `data` field carries it."""
     data = _encode(event_view(event)).replace(b"\n", b" ").replace(b"\r", b" ")
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), data)
-
-
-async def _keep_alive(send: Send) -> None:
-    # Proxies drop quiet connections; a comment line is ignored by clients.
-    with suppress(asyncio.CancelledError):
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_SECONDS)
-            await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -82,21 +82,29 @@ async def serve(
     # The store's thread and the loop hand the interpreter lock back and forth with every commit;
     # at the default of 5 ms one of them would often wait longer than the commit takes.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    application = Application(engine, settings)
-    server = _Server(_config(application, engine, settings), application, listener, ready)
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
     try:
-        for number in signals:
-            loop.add_signal_handler(number, server.ask_to_stop)
-    except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
-        signals = ()
-    try:
-        await server.serve(sockets=[listener])
+        application = Application(engine, settings)
+        server = _Server(_config(application, engine, settings), application, listener, ready)
+        with _signals(server.ask_to_stop):
+            await server.serve(sockets=[listener])
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
         await engine.close(settings.stop_seconds)
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
+    loop = asyncio.get_running_loop()
+    taken: list[signal.Signals] = []
+    # Windows, and threads other than the main one, cannot: there whoever cancels `serve` stops it.
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
 
 
 async def run(
@@ -125,9 +133,7 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def _config(
-    application: Application, engine: Engine, settings: ServerSettings
-) -> uvicorn.Config:
+def _config(application: Application, engine: Engine, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         application.asgi,
         ws="websockets-sansio",

@@ -35,9 +35,7 @@ class ServerSettings:
     def check(self) -> None:
         """Refuse what would leave the door open. Raises `SettingsRefused`."""
         if self.api_key is not None and len(self.api_key) < MIN_KEY_LENGTH:
-            raise SettingsRefused(
-                f"OPSCORE_API_KEY must have {MIN_KEY_LENGTH} characters or more."
-            )
+            raise SettingsRefused(f"OPSCORE_API_KEY must have {MIN_KEY_LENGTH} characters or more.")
         if self.api_key is None and not self.development:
             raise SettingsRefused(
                 "No key is set. Set OPSCORE_API_KEY (32 characters or more), "

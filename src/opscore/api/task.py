@@ -114,9 +114,7 @@ async def patch_task(call: Call, body: PatchTask) -> Reply:
 
 
 async def _shown(call: Call, status: int = 200) -> Answer:
-    record = await call.engine.orchestration.get_task(
-        call.part("taskId"), namespace=call.namespace
-    )
+    record = await call.engine.orchestration.get_task(call.part("taskId"), namespace=call.namespace)
     view = task_view(record)
     return ok(view) if status == 200 else accepted(view)
 

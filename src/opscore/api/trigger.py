@@ -74,7 +74,9 @@ async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | Non
         return record.name, record.version
     if body.workflow_definition_id is None:
         fault = Fault("/workflowDefinitionId", "Missing", "Or send a workflowDefinition.")
-        raise Invalid("Neither workflowDefinitionId nor workflowDefinition is given.", faults=[fault])
+        raise Invalid(
+            "Neither workflowDefinitionId nor workflowDefinition is given.", faults=[fault]
+        )
     return body.workflow_definition_id, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -13,7 +14,8 @@ import structlog
 from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
 from opscore.core.errors import Invalid, OpsCoreError, Refusal, StaleAttempt
-from opscore.core.types import Actor
+from opscore.core.types import Micros
+from opscore.engine.clock import Clock
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.wire import stream as wire
 from opscore.wire.base import Problem
@@ -46,6 +48,7 @@ class InstanceStream:
     """Reads what an instance says and writes what the engine has for it (a `Receiver`)."""
 
     __slots__ = (
+        "_clock",
         "_closing",
         "_connection",
         "_depth_limit",
@@ -75,6 +78,7 @@ class InstanceStream:
         receive: Receive,
         send: Send,
         describe: Callable[[Exception], Problem],
+        clock: Clock,
         depth_limit: int,
     ) -> None:
         self._engine = engine
@@ -83,6 +87,7 @@ class InstanceStream:
         self._receive = receive
         self._send = send
         self._describe = describe
+        self._clock = clock
         self._depth_limit = depth_limit
         self._group: asyncio.TaskGroup | None = None
         self._connection: Connection | None = None
@@ -93,8 +98,8 @@ class InstanceStream:
         self._room = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self._gone = False
-        self.heard_at = asyncio.get_running_loop().time()
-        self.writing_since: float | None = None
+        self.heard_at = self._clock.now()
+        self.writing_since: Micros | None = None
 
     # What the engine calls: never blocks.
 
@@ -111,9 +116,7 @@ class InstanceStream:
         self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
     ) -> None:
         """Stop working on these."""
-        self._put(
-            wire.Cancel(attempts=list(attempts), reason=reason, grace_seconds=grace_seconds)
-        )
+        self._put(wire.Cancel(attempts=list(attempts), reason=reason, grace_seconds=grace_seconds))
 
     def drain(self, reason: str) -> None:
         """Take no more work."""
@@ -133,9 +136,14 @@ class InstanceStream:
 
     def drop(self, reason: str) -> None:
         """Give the peer up at once; its leases run on until they expire."""
-        self._gone = True
-        if self._group is not None:
+        if self._group is not None and not self._gone:
             self._group.create_task(_raise(Dropped(reason)))
+        self._gone = True
+
+    async def abandon(self) -> None:
+        """Close after a crash of ours; the instance connects again."""
+        with suppress(OSError, RuntimeError):  # it may be closed already
+            await self._send({"type": "websocket.close", "code": 1011, "reason": "internal"})
 
     async def run(self) -> None:
         """Serve the connection until it ends. Raises `Dropped`, within a group."""
@@ -215,7 +223,7 @@ class InstanceStream:
         if event["type"] != "websocket.receive":
             self._gone = True
             return None
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = self._clock.now()
         text: str | bytes | None = event.get("text")
         return self._parse(event["bytes"] if text is None else text)
 
@@ -323,11 +331,10 @@ class InstanceStream:
             self._group.create_task(self._write())
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._outbox and not self._gone:
                 message = self._take()
-                self.writing_since = loop.time()
+                self.writing_since = self._clock.now()
                 await self._send({"type": "websocket.send", "text": _encode(message).decode()})
             await self._close_when_quiet()
         except OSError:

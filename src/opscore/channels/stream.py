@@ -17,6 +17,8 @@ import structlog
 
 from opscore.channels.instance import Dropped, InstanceStream
 from opscore.core.errors import Refusal
+from opscore.core.types import SECOND
+from opscore.engine.clock import Clock, every
 from opscore.wire.base import Problem
 
 if TYPE_CHECKING:
@@ -45,9 +47,11 @@ class StreamChannel:
         *,
         authorise: Callable[[Mapping[str, Any]], str],
         describe: Callable[[Exception], Problem],
-        depth_limit: int = 128,
+        clock: Clock,
+        depth_limit: int,
     ) -> None:
         self._engine = engine
+        self._clock = clock
         self._authorise = authorise
         self.describe = describe
         self._depth_limit = depth_limit
@@ -76,6 +80,7 @@ class StreamChannel:
             receive=receive,
             send=send,
             describe=self.describe,
+            clock=self._clock,
             depth_limit=self._depth_limit,
         )
         await self._run(stream)
@@ -88,6 +93,9 @@ class StreamChannel:
         except* Dropped as dropped:
             reason = str(dropped.exceptions[0])
             log.warning("connection dropped", agent_id=stream.agent_id, reason=reason)
+        except* Exception as crashed:  # noqa: BLE001 - logged by `describe`
+            self.describe(crashed.exceptions[0])
+            await stream.abandon()
         finally:
             self.streams.discard(stream)
             if not self.streams:
@@ -110,18 +118,17 @@ class StreamChannel:
 
     async def watch(self) -> None:
         """Drop silent and slow peers, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            self.sweep(loop.time())
+        await every(self._clock, WATCH_SECONDS, self.sweep)
 
-    def sweep(self, now: float) -> None:
+    async def sweep(self) -> None:
         """Drop every peer that said nothing for too long, or does not read what it is sent."""
+        now = self._clock.now()
         silence = self._engine.settings.offline_after_seconds
         for stream in list(self.streams):
-            if now - stream.heard_at > silence:
+            writing = stream.writing_since
+            if now - stream.heard_at > silence * SECOND:
                 stream.drop(f"nothing was heard for {silence:g} seconds")
-            elif stream.writing_since is not None and now - stream.writing_since > SLOW_SECONDS:
+            elif writing is not None and now - writing > SLOW_SECONDS * SECOND:
                 stream.drop(f"nothing was read for {SLOW_SECONDS:g} seconds")
 
     async def stop(self, seconds: float) -> None:
