@@ -86,9 +86,21 @@ async def serve(
         application = Application(engine, settings)
         server = _Server(_config(application, engine, settings), application, listener, ready)
         with _signals(server.ask_to_stop):
-            await server.serve(sockets=[listener])
+            await _serve(server, listener)
     finally:
         await engine.close(settings.stop_seconds)
+
+
+async def _serve(server: _Server, listener: socket.socket) -> None:
+    """Serve in a task of its own, so that a cancellation too becomes a graceful stop."""
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.wait({serving})
+        except asyncio.CancelledError:
+            server.ask_to_stop()
+            await asyncio.wait({serving})
+            raise
 
 
 @contextmanager
