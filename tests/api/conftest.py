@@ -48,12 +48,14 @@ class Site:
     url: str
     engine: Engine
     http: aiohttp.ClientSession
+    server: asyncio.Task[None]
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
         if body is not None:
             options["data"] = body if isinstance(body, bytes) else json.dumps(body)
             options["headers"] = {"content-type": "application/json"} | options.get("headers", {})
-        full = path if path.startswith(("/v1", "http")) or options.pop("root", False) else BASE + path
+        root = options.pop("root", False) or path.startswith(BASE)
+        full = path if root else BASE + path
         async with self.http.request(method, self.url + full, **options) as response:
             return Reply(response.status, response.headers, await response.read())
 
@@ -85,7 +87,7 @@ async def serving(
         server = group.create_task(serve(engine, settings, listener, ready=up.set_result))
         url = await up
         async with aiohttp.ClientSession(headers=headers) as http:
-            yield Site(url, engine, http)
+            yield Site(url, engine, http, server)
         server.cancel()
 
 

@@ -124,8 +124,8 @@ def _or_none(value: Any) -> Any:
     return None if value is msgspec.UNSET else value
 
 
-def _document(value: dict[str, Any] | msgspec.UnsetType) -> bytes | None:
-    return None if value is msgspec.UNSET else _encode(value)
+def _document(value: dict[str, Any] | msgspec.UnsetType) -> msgspec.Raw | None:
+    return None if value is msgspec.UNSET else msgspec.Raw(_encode(value))
 
 
 @routes.plain("DELETE", "/session/{sessionId}", "operate", {204: None})

@@ -11,6 +11,7 @@ from opscore.channels.documents import payload
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import SESSION_ENDED
 from opscore.engine.records import SessionRecord
+from opscore.wire.base import EMPTY_OBJECT
 from opscore.wire.session import TriggerAccepted, TriggerWorkflow
 
 
@@ -80,6 +81,8 @@ async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | Non
     return body.workflow_definition_id, None
 
 
-def _object(raw: msgspec.Raw | None, pointer: str) -> bytes:
-    document = b"null" if raw is None else payload(raw, pointer)
-    return b"{}" if document == b"null" else document
+def _object(raw: msgspec.Raw | None, pointer: str) -> msgspec.Raw:
+    # AgentKit sends null for "nothing".
+    if raw is None or bytes(raw) == b"null":
+        return EMPTY_OBJECT
+    return payload(raw, pointer)

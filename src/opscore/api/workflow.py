@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from opscore.api.answer import created, ok
 from opscore.api.body import TEMPLATE_TYPES
 from opscore.api.call import Call
+from opscore.api.problems import pointed
 from opscore.api.route import Reply, Routes
 from opscore.api.views import workflow_summary, workflow_view
+from opscore.core.errors import Invalid
+from opscore.templates import read_template
 from opscore.wire.queries import PageQuery
-from opscore.wire.session import WorkflowCreated, WorkflowPage, WorkflowView
+from opscore.wire.session import WorkflowChecked, WorkflowCreated, WorkflowPage, WorkflowView
 
 routes = Routes("workflow")
 
@@ -24,12 +29,36 @@ routes = Routes("workflow")
 async def create_workflow(call: Call, body: bytes) -> Reply:
     """Create a template version from JSON or YAML; the same content again changes nothing."""
     record = await call.engine.orchestration.create_workflow(
-        body, namespace=call.namespace, actor=call.actor
+        body, name_hint=_hint(call), namespace=call.namespace, actor=call.actor
     )
     answer = WorkflowCreated(
         name=record.name, version=record.version, digest=record.digest, created=record.created
     )
     return (created if record.created else ok)(answer)
+
+
+@routes.body(
+    "POST",
+    "/workflow/validate",
+    "session:read",
+    bytes,
+    {200: WorkflowChecked},
+    media_types=TEMPLATE_TYPES,
+)
+async def validate_workflow(call: Call, body: bytes) -> Reply:
+    """Check a template without storing it; the answer lists every mistake."""
+    try:
+        read_template(body, name=_hint(call))
+    except Invalid as invalid:
+        errors = [msgspec.to_builtins(pointed(fault)) for fault in invalid.faults]
+        return ok(WorkflowChecked(valid=False, errors=errors))
+    return ok(WorkflowChecked(valid=True))
+
+
+def _hint(call: Call) -> str:
+    """What messages call the body; the ending tells the reader its form."""
+    is_json = (call.header(b"content-type") or "").lower().startswith("application/json")
+    return "template.json" if is_json else "template.yaml"
 
 
 @routes.query("/workflow", "session:read", PageQuery, {200: WorkflowPage})

@@ -90,9 +90,9 @@ def error_view(error: ErrorInfo | None) -> TaskError | None:
     )
 
 
-def usage_of(usage: Usage | None) -> bytes | None:
+def usage_of(usage: Usage | None) -> msgspec.Raw | None:
     """Tokens and cost as the journal keeps them."""
-    return None if usage is None else _encode(usage)
+    return None if usage is None else msgspec.Raw(_encode(usage))
 
 
 def verdict_view(record: VerdictRecord) -> Verdict:

@@ -75,18 +75,18 @@ def check_depth(document: bytes, limit: int) -> None:
         raise Invalid(f"The JSON is nested deeper than {limit} levels.", code="too_deep")
 
 
-def payload(raw: msgspec.Raw | bytes, pointer: str) -> bytes:
+def payload(raw: msgspec.Raw, pointer: str) -> msgspec.Raw:
     """Copy an embedded document out of its message and make sure that it is valid JSON.
 
     The copy lets the message go (a `Raw` is a view on all of it). The parser skips over embedded
     documents without looking at their text encoding or at the range of their numbers, and what
     cannot be decoded later must not be accepted now. Raises `Invalid`.
     """
-    document = bytes(raw)
+    document = raw.copy()
     try:
         _decode_any(document)
     except msgspec.ValidationError as error:
         raise refused_value(error, pointer) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(error, document, pointer) from error
+        raise malformed(error, bytes(document), pointer) from error
     return document
