@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from opscore.engine.engine import Engine
 
 from opscore.api.server import listen, serve
 from opscore.api.settings import ServerSettings
-from opscore.engine.engine import Engine
 
 KEY = "a-key-for-tests-that-is-long-enough-0123"
 BASE = "/v1/opscore"

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
+from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
 from opscore.api.access import PERMISSIONS, Access, Forbidden
 from opscore.api.app import by_path, create_app
@@ -26,6 +27,10 @@ async def local() -> AsyncGenerator[Site, None]:
     """A server in development mode; the client sends nothing of its own."""
     async with serving(ServerSettings(development=True, stop_seconds=2)) as one:
         yield one
+
+
+def get_route_handlers(route: HTTPRoute | WebSocketRoute | ASGIRoute) -> list[Any]:
+    return route.route_handlers if isinstance(route, HTTPRoute) else [route.route_handler]
 
 
 def filled(path: str) -> str:
@@ -54,8 +59,7 @@ async def test_every_registered_route_declares_its_permissions(site: Site) -> No
     app = create_app(site.engine, ServerSettings(api_key=KEY))
     seen = 0
     for route in app.routes:
-        handlers: list[Any] = getattr(route, "route_handlers", None) or [route.route_handler]  # pyright: ignore
-        for handler in handlers:
+        for handler in get_route_handlers(route):
             assert isinstance(handler, HTTPRouteHandler | WebsocketRouteHandler)
             permissions: dict[str, str] = handler.opt["permissions"]
             assert permissions

@@ -224,7 +224,7 @@ async def test_a_client_that_leaves_in_the_middle_does_no_harm(site: Site) -> No
 
 
 async def test_a_crash_tells_nothing_of_its_inside(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the password is hunter2")

@@ -31,7 +31,7 @@ def test_a_taken_port_is_refused_with_what_to_do() -> None:
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:
-    with pytest.raises(PortTaken, match="192.0.2.1"):
+    with pytest.raises(PortTaken, match=r"192\.0\.2\.1"):
         listen("192.0.2.1", 8700)
 
 

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from opscore.api.settings import ServerSettings
+from opscore.channels import stream
 from opscore.channels.documents import check_depth
 from opscore.core.errors import Invalid
 from tests.api.conftest import KEY, Site, serving
@@ -212,8 +213,16 @@ async def test_an_unknown_agent_is_turned_away(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"type": "hello"}', '{"type": "dance"}', '{"type": "ready", "maxInFlight": 1}']
-    + ['{"type": "hello", "instanceId": "i", "holding": [["x"]]}', "[" * 200],
+    [
+        "",
+        "{",
+        "[]",
+        '{"type": "hello"}',
+        '{"type": "dance"}',
+        '{"type": "ready", "maxInFlight": 1}',
+        '{"type": "hello", "instanceId": "i", "holding": [["x"]]}',
+        "[" * 200,
+    ],
 )
 async def test_a_wrong_first_message_is_a_problem_and_closes(site: Site, text: str) -> None:
     agent_id = await site.agent("wrong", "wrong")
@@ -247,9 +256,7 @@ async def test_a_connection_replaced_by_a_newer_one_is_closed(site: Site) -> Non
         assert await Instance(older).closed() == 4409
 
 
-async def test_a_silent_peer_is_dropped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from opscore.channels import stream
-
+async def test_a_silent_peer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     created: list[stream.StreamChannel] = []
     original = stream.StreamChannel.__init__
 

@@ -16,6 +16,7 @@ from opscore.api.answer import Send
 from opscore.api.call import Call
 from opscore.api.views import event_view
 from opscore.core.events import SessionCancelled, SessionCompleted, SessionFailed, SessionRetried
+from opscore.core.types import SESSION_ENDED
 from opscore.engine.records import EventRecord
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class SessionStream:
             session_id=self._session_id, namespace=self._call.namespace
         )
         try:
+            session = await self._call.engine.orchestration.get_session(
+                self._session_id, namespace=self._call.namespace
+            )
+            self._ended = session.status in SESSION_ENDED
             await self._history(send)
             if not self._ended:
                 await self._feed(subscription, send)
@@ -77,15 +82,14 @@ class SessionStream:
             subscription.close()
 
     async def _history(self, send: Send) -> None:
-        cursor: str | None = None
-        while True:
+        """What is in the journal after the last event seen; a cursor is a sequence number."""
+        cursor: str | None = str(self._seq)
+        while cursor is not None:
             page = await self._call.engine.orchestration.history(
                 self._session_id, cursor=cursor, limit=PAGE, namespace=self._call.namespace
             )
             await self._write(page.items, send)
             cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def _feed(self, subscription: Subscription, send: Send) -> None:
         async for event in subscription:

@@ -14,7 +14,7 @@ from opscore.api.trigger import applied, outcome
 from opscore.api.views import event_view, micros_of, session_summary, session_view
 from opscore.channels.documents import payload
 from opscore.core.errors import Invalid
-from opscore.engine.orchestration import StartRequest
+from opscore.engine.tools import StartRequest
 from opscore.wire.queries import ListSessions, LongPageQuery
 from opscore.wire.session import (
     History,
@@ -29,7 +29,6 @@ from opscore.wire.session import (
 )
 
 routes = Routes("session")
-_encode = msgspec.json.Encoder().encode
 
 
 @routes.body(
@@ -113,7 +112,7 @@ async def patch_session(call: Call, body: PatchSession) -> Reply:
         call.part("sessionId"),
         priority=_or_none(body.priority),
         labels=_or_none(body.labels),
-        metadata=_document(body.metadata),
+        metadata=_or_none(body.metadata),
         namespace=call.namespace,
         actor=call.actor,
     )
@@ -124,16 +123,10 @@ def _or_none(value: Any) -> Any:
     return None if value is msgspec.UNSET else value
 
 
-def _document(value: dict[str, Any] | msgspec.UnsetType) -> msgspec.Raw | None:
-    return None if value is msgspec.UNSET else msgspec.Raw(_encode(value))
-
-
 @routes.plain("DELETE", "/session/{sessionId}", "operate", {204: None})
 async def delete_session(call: Call) -> Reply:
     """Delete a finished session."""
-    await call.engine.orchestration.delete_session(
-        call.part("sessionId"), namespace=call.namespace, actor=call.actor
-    )
+    await call.engine.orchestration.delete_session(call.part("sessionId"), namespace=call.namespace)
     return NO_CONTENT
 
 

@@ -10,8 +10,8 @@ from opscore.api.views import micros_of, task_view
 from opscore.channels.attempts import error_of, reports_of, usage_of, verdict_view
 from opscore.channels.documents import payload
 from opscore.core.errors import Fault, Impossible, Invalid, NotFound, StaleAttempt
-from opscore.engine.orchestration import TaskRequest
 from opscore.engine.records import SettlementReport
+from opscore.engine.tools import TaskRequest
 from opscore.wire.queries import ListTasks
 from opscore.wire.session import Reason
 from opscore.wire.task import (
@@ -101,31 +101,30 @@ async def settle_tasks(call: Call, body: SettleTasks) -> Reply:
 @routes.plain("GET", "/task/{taskId}", "session:read", {200: TaskView})
 async def get_task(call: Call) -> Reply:
     """Read a task with every attempt."""
-    return await _shown(call)
+    return ok(await _task(call))
 
 
 @routes.body("PATCH", "/task/{taskId}", "operate", PatchTask, {200: TaskView})
 async def patch_task(call: Call, body: PatchTask) -> Reply:
     """Change a task's priority."""
-    await call.engine.orchestration.patch_task(
-        call.part("taskId"), priority=body.priority, namespace=call.namespace, actor=call.actor
+    record = await call.engine.orchestration.patch_task(
+        call.part("taskId"), priority=body.priority, namespace=call.namespace
     )
-    return await _shown(call)
+    return ok(task_view(record))
 
 
-async def _shown(call: Call, status: int = 200) -> Answer:
+async def _task(call: Call) -> TaskView:
     record = await call.engine.orchestration.get_task(call.part("taskId"), namespace=call.namespace)
-    view = task_view(record)
-    return ok(view) if status == 200 else accepted(view)
+    return task_view(record)
 
 
 @routes.body("POST", "/task/{taskId}/cancel", "operate", Reason, {202: TaskView}, optional=True)
 async def cancel_task(call: Call, body: Reason) -> Reply:
     """Cancel a task; its running attempt is told and fenced."""
     await call.engine.orchestration.cancel_task(
-        call.part("taskId"), body.reason, namespace=call.namespace, actor=call.actor
+        call.part("taskId"), body.reason, namespace=call.namespace
     )
-    return await _shown(call, 202)
+    return accepted(await _task(call))
 
 
 @routes.plain("POST", "/task/{taskId}/retry", "operate", {202: TaskView})
@@ -134,7 +133,7 @@ async def retry_task(call: Call) -> Reply:
     await call.engine.orchestration.retry_task(
         call.part("taskId"), namespace=call.namespace, actor=call.actor
     )
-    return await _shown(call, 202)
+    return accepted(await _task(call))
 
 
 @routes.plain("POST", "/task/{taskId}/fallback", "operate", {202: TaskView})
@@ -143,7 +142,7 @@ async def fallback_task(call: Call) -> Reply:
     await call.engine.orchestration.fallback_task(
         call.part("taskId"), namespace=call.namespace, actor=call.actor
     )
-    return await _shown(call, 202)
+    return accepted(await _task(call))
 
 
 @routes.body("POST", "/task/{taskId}/heartbeat", "agent:work", AttemptBeat, {200: Verdict})

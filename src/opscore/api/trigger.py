@@ -70,7 +70,6 @@ async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | Non
             body.workflow_definition,
             name_hint=body.workflow_definition_id or "template",
             namespace=call.namespace,
-            actor=call.actor,
         )
         return record.name, record.version
     if body.workflow_definition_id is None:
