@@ -7,10 +7,13 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from opscore.engine.engine import Engine
 
 from opscore.api.server import listen, serve
@@ -26,6 +29,14 @@ ONE_STEP = {
     "output": "${{ steps.only.output }}",
 }
 COMPUTED = {"name": "computed", "version": "1", "steps": {"sum": {"value": 3}}, "output": 3}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One loop for all tests of a module, so that they can share its server."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and iscoroutinefunction(getattr(item, "function", None)):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ async def serving(
         server.cancel()
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncGenerator[Site, None]:
     """A server with a key; the client sends it."""
     settings = ServerSettings(api_key=KEY, body_seconds=0.2, stop_seconds=2)

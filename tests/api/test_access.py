@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
@@ -16,13 +17,11 @@ from opscore.api.route import Routes
 from opscore.api.settings import ServerSettings, SettingsRefused
 from tests.api.conftest import BASE, KEY, Site, serving
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 PUBLIC = {"/health", "/ready", "/openapi.json", "/docs", f"{BASE}/schema/{{name}}"}
 OPERATIONS = [one for operations in by_path().values() for one in operations]
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def local() -> AsyncGenerator[Site, None]:
     """A server in development mode; the client sends nothing of its own."""
     async with serving(ServerSettings(development=True, stop_seconds=2)) as one:

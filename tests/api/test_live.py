@@ -12,8 +12,6 @@ import pytest
 from opscore.api.settings import ServerSettings
 from tests.api.conftest import BASE, KEY, Site, serving
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 

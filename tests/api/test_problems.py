@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import Any
 
@@ -11,8 +12,6 @@ import pytest
 from opscore.api.problems import problem_of
 from opscore.core.errors import Unavailable
 from tests.api.conftest import BASE, KEY, Site
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MEGABYTE = 1024 * 1024
 START = f"{BASE}/session"
@@ -156,8 +155,10 @@ async def test_an_unreadable_query_is_refused(site: Site, query: str) -> None:
 
 
 async def test_a_body_over_the_limit_is_413(site: Site) -> None:
-    body = b'{"workflow": "x", "input": "' + b"a" * MEGABYTE + b'"}'
-    assert_problem(await site.call("POST", START, body), 413, "body_too_large")
+    body = io.BytesIO(b'{"workflow": "x", "input": "' + b"a" * MEGABYTE + b'"}')
+    headers = {"content-type": "application/json"}
+    reply = await site.call("POST", START, data=body, headers=headers)
+    assert_problem(reply, 413, "body_too_large")
 
 
 async def test_a_chunked_body_over_the_limit_is_413(site: Site) -> None:
@@ -172,7 +173,7 @@ async def test_a_chunked_body_over_the_limit_is_413(site: Site) -> None:
 
 async def test_a_payload_over_its_limit_is_413(site: Site) -> None:
     body = {"workflow": "one-step", "input": {"x": "a" * 300_000}}
-    assert_problem(await site.call("POST", START, body), 413, "too_large")
+    assert_problem(await site.call("POST", START, body), 413, "payload_too_large")
 
 
 HEAD = (

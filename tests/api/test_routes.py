@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.api.conftest import COMPUTED, ONE_STEP, Reply, Site
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 YAML = b"""
 name: from-yaml
@@ -123,7 +122,7 @@ TABLE: list[tuple[str, str, Any, int]] = [
 ]
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def subjects(site: Site) -> dict[str, str]:
     """One of each thing that the table names."""
     ended = await site.call(

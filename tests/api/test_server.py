@@ -20,8 +20,6 @@ from opscore.api.settings import ServerSettings, SettingsRefused
 from opscore.telemetry.logs import configure
 from tests.api.conftest import KEY, Site
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 def test_a_taken_port_is_refused_with_what_to_do() -> None:
     with listen("127.0.0.1", 0) as taken:

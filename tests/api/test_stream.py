@@ -14,8 +14,6 @@ from opscore.channels.documents import check_depth
 from opscore.core.errors import Invalid
 from tests.api.conftest import KEY, Site, serving
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 class Instance:
     """An instance's end of the channel."""

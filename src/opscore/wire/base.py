@@ -16,6 +16,16 @@ EMPTY_OBJECT = msgspec.Raw(b"{}")
 NULL = msgspec.Raw(b"null")
 
 
+def empty_object() -> msgspec.Raw:
+    """The default of a field that holds an object; a function, so that schemas can be made."""
+    return EMPTY_OBJECT
+
+
+def null() -> msgspec.Raw:
+    """The default of a field that holds any document."""
+    return NULL
+
+
 class Input(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """A body that we read: unknown fields are refused."""
 

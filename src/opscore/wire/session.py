@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from opscore.wire.base import (
-    EMPTY_OBJECT,
     Id,
     Input,
     Labels,
@@ -16,6 +15,7 @@ from opscore.wire.base import (
     Page,
     Priority,
     Text,
+    empty_object,
 )
 from opscore.wire.task import TaskError
 
@@ -33,8 +33,8 @@ class StartSession(Input):
 
     workflow: Name
     version: str | None = None
-    input: msgspec.Raw = EMPTY_OBJECT
-    context: msgspec.Raw = EMPTY_OBJECT
+    input: msgspec.Raw = msgspec.field(default_factory=empty_object)
+    context: msgspec.Raw = msgspec.field(default_factory=empty_object)
     priority: Priority | None = None
     labels: Labels = {}
 
