@@ -105,7 +105,7 @@ async def serving(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncGenerator[Site, None]:
     """A server with a key; the client sends it."""
-    settings = ServerSettings(api_key=KEY, body_seconds=0.2, stop_seconds=2)
+    settings = ServerSettings(api_key=KEY, head_seconds=0.3, body_seconds=0.2, stop_seconds=2)
     async with serving(settings, headers={"Authorization": f"Bearer {KEY}"}) as one:
         await one.call("POST", "/workflow", ONE_STEP)
         await one.call("POST", "/workflow", COMPUTED)

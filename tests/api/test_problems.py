@@ -214,6 +214,29 @@ async def test_a_body_announced_as_huge_is_refused_before_it_is_read(site: Site)
     assert (status, problem["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("head", [b"", b"GET /health HTT", b"GET /health HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_head_that_never_ends_is_408(site: Site, head: bytes) -> None:
+    status, problem = await answer_to(site, head)
+    assert (status, problem["code"]) == (408, "head_timeout")
+
+
+async def test_a_head_that_never_ends_after_a_request_is_408(site: Site) -> None:
+    first = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    host, port = site.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(first + b"GET /hea")
+    answers = await reader.read()
+    writer.close()
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in answers
+
+
+async def test_a_head_without_bounds_is_431(site: Site) -> None:
+    lines = [b"X-%d: %s\r\n" % (number, b"a" * 1000) for number in range(70)]
+    status, problem = await answer_to(site, b"GET / HTTP/1.1\r\n", *lines)
+    assert (status, problem["code"]) == (431, "head_too_large")
+
+
 async def test_a_client_that_leaves_in_the_middle_does_no_harm(site: Site) -> None:
     host, port = site.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from opscore.api.app import Application
+from opscore.api.connection import connection_class
 from opscore.api.settings import ServerSettings
 from opscore.core.errors import OpsCoreError
 
@@ -148,6 +149,7 @@ def url_of(listener: socket.socket) -> str:
 def _config(application: Application, engine: Engine, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         application.asgi,
+        http=connection_class(settings.head_seconds),
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=MESSAGE_LIMIT + engine.settings.payload_limit,

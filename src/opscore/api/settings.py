@@ -18,8 +18,9 @@ class SettingsRefused(OpsCoreError):
 class ServerSettings:
     """How a server listens, whom it lets in, and how much it reads.
 
-    `body_limit` is in bytes; `body_seconds` bounds the time from the head of a request to the end
-    of its body; `depth_limit` the nesting of any JSON; `stop_seconds` a graceful stop.
+    `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
+    body of a request may take; `depth_limit` bounds the nesting of any JSON, `stop_seconds` a
+    graceful stop.
     """
 
     host: str = "127.0.0.1"
@@ -27,6 +28,7 @@ class ServerSettings:
     api_key: str | None = field(default=None, repr=False)
     development: bool = False
     body_limit: int = 1024 * 1024
+    head_seconds: float = 30.0
     body_seconds: float = 30.0
     depth_limit: int = 128
     stop_seconds: float = 10.0
