@@ -55,7 +55,7 @@ TABLE: list[tuple[str, str, Any, int]] = [
     ("POST", "/agent/none/claim", {"instanceId": "i-9"}, 404),
     ("POST", "/workflow", {**ONE_STEP, "version": "2"}, 201),
     ("POST", "/workflow", ONE_STEP, 200),
-    ("POST", "/workflow", {**ONE_STEP, "steps": COMPUTED["steps"]}, 409),
+    ("POST", "/workflow", {**COMPUTED, "name": "one-step"}, 409),
     ("POST", "/workflow", {**ONE_STEP, "surprise": 1}, 400),
     ("POST", "/workflow", b"{", 400),
     ("POST", "/workflow/validate", ONE_STEP, 200),

@@ -160,8 +160,15 @@ def test_logs_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str])
 @pytest.mark.usefixtures("logs_restored")
 def test_logs_for_people_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure("warning", "console")
-    structlog.stdlib.get_logger("x").warning("told", task_id="t")
-    assert "task_id=t" in capsys.readouterr().err
+    payload = "not for " + "the log"
+    try:
+        raise ValueError(len(payload))
+    except ValueError:
+        structlog.stdlib.get_logger("x").exception("told", task_id="t")
+    written = capsys.readouterr().err
+    assert "task_id=t" in written
+    assert "ValueError: 15" in written
+    assert "not for the log" not in written
 
 
 async def test_two_requests_on_one_connection_stay_apart(site: Site) -> None:

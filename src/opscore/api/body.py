@@ -69,7 +69,7 @@ async def read_body(
     except TimeoutError:
         limit = settings.body_seconds
         raise TooSlow(f"The body was not complete after {limit:g} seconds.") from None
-    if body or media_type is not None:
+    if body:
         _check_media(media_type, media_types)
     return body
 

@@ -6,6 +6,7 @@ import msgspec
 
 from opscore.api.answer import Answer, accepted, ok
 from opscore.api.call import Call
+from opscore.api.views import document
 from opscore.channels.attempts import error_view
 from opscore.channels.documents import payload
 from opscore.core.errors import Fault, Invalid
@@ -57,7 +58,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
             workflow_id=workflow,
             message=f"The workflow ended: {record.status.value}.",
             status=record.status.value,
-            output=None if record.output is None else msgspec.Raw(record.output),
+            output=document(record.output),
             error=error_view(record.error),
         ),
         applied(call),
@@ -80,8 +81,8 @@ async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | Non
     return body.workflow_definition_id, None
 
 
-def _object(raw: msgspec.Raw | None, pointer: str) -> msgspec.Raw:
+def _object(raw: msgspec.Raw, pointer: str) -> msgspec.Raw:
     # AgentKit sends null for "nothing".
-    if raw is None or bytes(raw) == b"null":
+    if bytes(raw) == b"null":
         return EMPTY_OBJECT
     return payload(raw, pointer)

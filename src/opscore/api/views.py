@@ -13,6 +13,7 @@ from opscore.core.errors import Fault, Invalid
 from opscore.core.types import SECOND, Json, Micros
 from opscore.engine import records
 from opscore.wire import agent, session, task
+from opscore.wire.base import NULL
 
 # The first hundred task ids of a step: a fan-out has thousands, which `GET /task` pages.
 TASKS_SHOWN = 100
@@ -99,7 +100,7 @@ def session_view(record: records.SessionRecord) -> session.SessionView:
         cancelling=record.cancelling,
         input=msgspec.Raw(record.input),
         context=msgspec.Raw(record.context),
-        output=_raw(record.output),
+        output=document(record.output),
         error=error_view(record.error),
         steps={name: _step(step) for name, step in record.steps.items()},
     )
@@ -171,7 +172,7 @@ def task_view(record: records.TaskRecord) -> task.TaskView:
         failures=record.failures,
         priority=record.priority,
         input=msgspec.Raw(record.input),
-        output=_raw(record.output),
+        output=document(record.output),
         error=error_view(record.error),
         due_at=moment_or_none(record.due_at),
         created_at=moment(record.created_at),
@@ -211,8 +212,9 @@ def micros_of(text: str | None, pointer: str) -> Micros | None:
     return round(at.timestamp() * SECOND)
 
 
-def _raw(document: Json | None) -> msgspec.Raw | None:
-    return None if document is None else msgspec.Raw(document)
+def document(encoded: Json | None) -> msgspec.Raw:
+    """An encoded document on the wire; what is not there is null."""
+    return NULL if encoded is None else msgspec.Raw(encoded)
 
 
 def _optional(mapping: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -65,7 +65,10 @@ def _formatter(form: Form, shared: list[Any]) -> logging.Formatter:
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     else:
-        last = [strip, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The default way shows every frame's variables, and with them payloads and keys.
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        last = [strip, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
 
 

@@ -12,6 +12,7 @@ Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Priority = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Labels = dict[str, str]
 
+# An embedded document is `Raw`, never `Raw | None`: msgspec cannot decode into that union.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 NULL = msgspec.Raw(b"null")
 

@@ -16,6 +16,7 @@ from opscore.wire.base import (
     Priority,
     Text,
     empty_object,
+    null,
 )
 from opscore.wire.task import TaskError
 
@@ -63,8 +64,8 @@ class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
 
     workflow_definition_id: Id | None = None
     workflow_definition: dict[str, Any] | None = None
-    initial_payload: msgspec.Raw | None = None
-    context: msgspec.Raw | None = None
+    initial_payload: msgspec.Raw = msgspec.field(default_factory=null)
+    context: msgspec.Raw = msgspec.field(default_factory=null)
 
 
 class TriggerAccepted(Output, omit_defaults=True):
@@ -74,7 +75,7 @@ class TriggerAccepted(Output, omit_defaults=True):
     workflow_id: str
     message: str
     status: str | None = None
-    output: msgspec.Raw | None = None
+    output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: TaskError | None = None
 
 
@@ -103,7 +104,7 @@ class SessionView(Output):
     cancelling: bool
     input: msgspec.Raw
     context: msgspec.Raw
-    output: msgspec.Raw | None
+    output: msgspec.Raw
     error: TaskError | None
     steps: dict[str, StepView]
     priority: int

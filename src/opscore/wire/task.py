@@ -159,7 +159,7 @@ class TaskView(Output):
     failures: int
     priority: int
     input: msgspec.Raw
-    output: msgspec.Raw | None
+    output: msgspec.Raw
     error: TaskError | None
     due_at: str | None
     created_at: str
