@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from opscore.wire.base import EMPTY_OBJECT, Id, Input, Labels, Name, Output, Page, Text
+from opscore.wire.base import Id, Input, Labels, Name, Output, Page, Text, empty_object
 
 ChannelName = Literal["stream", "http", "agentkit", "a2a", "mcp", "local"]
 AgentStateWord = Literal[
@@ -150,7 +150,7 @@ class Attempt(Output):
     step: str
     capability: str | None
     input: msgspec.Raw
-    context: msgspec.Raw = EMPTY_OBJECT
+    context: msgspec.Raw = msgspec.field(default_factory=empty_object)
     idempotency_key: str = ""
     lease_until: str = ""
     deadline: str | None = None

@@ -12,8 +12,19 @@ Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Priority = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Labels = dict[str, str]
 
+# An embedded document is `Raw`, never `Raw | None`: msgspec cannot decode into that union.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 NULL = msgspec.Raw(b"null")
+
+
+def empty_object() -> msgspec.Raw:
+    """The default of a field that holds an object; a function, so that schemas can be made."""
+    return EMPTY_OBJECT
+
+
+def null() -> msgspec.Raw:
+    """The default of a field that holds any document."""
+    return NULL
 
 
 class Input(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from opscore.wire.base import (
-    EMPTY_OBJECT,
     Id,
     Input,
     Labels,
@@ -16,6 +15,8 @@ from opscore.wire.base import (
     Page,
     Priority,
     Text,
+    empty_object,
+    null,
 )
 from opscore.wire.task import TaskError
 
@@ -33,8 +34,8 @@ class StartSession(Input):
 
     workflow: Name
     version: str | None = None
-    input: msgspec.Raw = EMPTY_OBJECT
-    context: msgspec.Raw = EMPTY_OBJECT
+    input: msgspec.Raw = msgspec.field(default_factory=empty_object)
+    context: msgspec.Raw = msgspec.field(default_factory=empty_object)
     priority: Priority | None = None
     labels: Labels = {}
 
@@ -63,8 +64,8 @@ class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
 
     workflow_definition_id: Id | None = None
     workflow_definition: dict[str, Any] | None = None
-    initial_payload: msgspec.Raw | None = None
-    context: msgspec.Raw | None = None
+    initial_payload: msgspec.Raw = msgspec.field(default_factory=null)
+    context: msgspec.Raw = msgspec.field(default_factory=null)
 
 
 class TriggerAccepted(Output, omit_defaults=True):
@@ -74,7 +75,7 @@ class TriggerAccepted(Output, omit_defaults=True):
     workflow_id: str
     message: str
     status: str | None = None
-    output: msgspec.Raw | None = None
+    output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: TaskError | None = None
 
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from opscore.wire.base import (
-    EMPTY_OBJECT,
-    NULL,
     Id,
     Input,
     Labels,
@@ -17,6 +15,8 @@ from opscore.wire.base import (
     Page,
     Priority,
     Text,
+    empty_object,
+    null,
 )
 
 TaskWord = Literal["scheduled", "available", "running", "completed", "failed", "cancelled"]
@@ -31,8 +31,8 @@ class EnqueueTask(Input):
 
     capability: Name | None = None
     agent: Name | None = None
-    input: msgspec.Raw = EMPTY_OBJECT
-    context: msgspec.Raw = EMPTY_OBJECT
+    input: msgspec.Raw = msgspec.field(default_factory=empty_object)
+    context: msgspec.Raw = msgspec.field(default_factory=empty_object)
     priority: Priority = 50
     delay_seconds: Seconds | None = None
     due_at: str | None = None
@@ -73,7 +73,7 @@ class Settlement(Input):
     task_id: Id
     attempt: Annotated[int, msgspec.Meta(ge=1)]
     outcome: Literal["completed", "failed", "released"]
-    output: msgspec.Raw = NULL
+    output: msgspec.Raw = msgspec.field(default_factory=null)
     error: TaskError | None = None
     usage: Usage | None = None
 
@@ -120,7 +120,7 @@ class CompleteAttempt(Input):
     """`POST /task/{id}/complete`."""
 
     attempt: int
-    output: msgspec.Raw = NULL
+    output: msgspec.Raw = msgspec.field(default_factory=null)
     usage: Usage | None = None
 
 

@@ -1,0 +1,150 @@
+"""Reads request bodies: bounded in size, time and nesting, strict in type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from opscore.api.answer import Receive
+from opscore.api.problems import TooSlow, UnsupportedMedia
+from opscore.api.settings import ServerSettings
+from opscore.channels.documents import check_depth, malformed, refused_value
+from opscore.core.errors import Invalid, OpsCoreError, TooLarge
+
+T = TypeVar("T")
+
+JSON_TYPES = ("application/json",)
+TEMPLATE_TYPES = (
+    "application/json",
+    "application/yaml",
+    "application/x-yaml",
+    "text/yaml",
+    "text/x-yaml",
+)
+
+# So much of a body that is too large is still read and dropped, so that the client, which is busy
+# sending, gets to see the refusal instead of a broken connection.
+DISCARD_LIMIT = 8 * 1024 * 1024
+
+
+class ClientGone(OpsCoreError):
+    """The client closed the connection before its request was complete: nobody to answer."""
+
+
+class BodyReader(Generic[T]):
+    """Decodes one body type. `optional`: an empty body is an empty object."""
+
+    def __init__(self, body_type: type[T], *, optional: bool = False) -> None:
+        self._decoder = msgspec.json.Decoder(body_type)
+        self._optional = optional
+
+    def decode(self, body: bytes, depth_limit: int) -> T:
+        """The value of a body. Raises `Invalid` with pointers."""
+        if not body and self._optional:
+            body = b"{}"
+        check_depth(body, depth_limit)
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise refused_value(error) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise malformed(error, body) from error
+
+
+async def read_body(
+    receive: Receive,
+    headers: Sequence[tuple[bytes, bytes]],
+    settings: ServerSettings,
+    media_types: Sequence[str] = JSON_TYPES,
+) -> bytes:
+    """The whole body. Raises `TooLarge`, `TooSlow`, `UnsupportedMedia`, `ClientGone`."""
+    media_type, length = _head(headers)
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            body = await _collect(receive, settings.body_limit, length)
+    except TimeoutError:
+        limit = settings.body_seconds
+        raise TooSlow(f"The body was not complete after {limit:g} seconds.") from None
+    if body:
+        _check_media(media_type, media_types)
+    return body
+
+
+async def _collect(receive: Receive, limit: int, announced: int) -> bytes:
+    if announced > limit:
+        await _refuse_size(receive, limit, announced)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message["body"]
+        if len(body) > limit:
+            await _refuse_size(receive, limit, 0)
+        return body
+    chunks = bytearray()
+    while True:
+        if message["type"] != "http.request":
+            raise ClientGone
+        chunks += message["body"]
+        if len(chunks) > limit:
+            more = DISCARD_LIMIT if message.get("more_body", False) else 0
+            await _refuse_size(receive, limit, more)
+        if not message.get("more_body", False):
+            return bytes(chunks)
+        message = await receive()
+
+
+async def _refuse_size(receive: Receive, limit: int, expected: int) -> None:
+    if 0 < expected <= DISCARD_LIMIT:
+        dropped, more = 0, True
+        while more and dropped <= DISCARD_LIMIT:
+            message = await receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            dropped += len(message.get("body", b""))
+    raise TooLarge(f"The body is larger than {limit} bytes.", code="body_too_large")
+
+
+def _head(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, int]:
+    media_type, length = None, 0
+    for name, value in headers:
+        if name == b"content-type":
+            media_type = value.decode("latin-1")
+        elif name == b"content-length" and value.isdigit():
+            length = int(value[:20])
+    return media_type, length
+
+
+def _check_media(media_type: str | None, accepted: Sequence[str]) -> None:
+    if media_type in accepted:
+        return
+    essence, _, parameters = (media_type or "").partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if essence.strip().lower() not in accepted or charset not in {"", "utf-8"}:
+        raise UnsupportedMedia(f"Content-Type must be {' or '.join(accepted)} (UTF-8).")
+
+
+def query_of(query_string: bytes, query_type: type[T]) -> T:
+    """The typed query string. Unknown or repeated parameters are refused."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=50,
+            errors="strict",
+        )
+    except ValueError as error:
+        raise Invalid(f"The query string cannot be read: {error}.") from error
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise Invalid("A query parameter is given twice.")
+    return convert_query(values, query_type)
+
+
+def convert_query(values: Mapping[str, Any], query_type: type[T]) -> T:
+    """Check decoded query parameters against their type."""
+    try:
+        return msgspec.convert(values, query_type, strict=False)
+    except msgspec.ValidationError as error:
+        raise refused_value(error) from error

@@ -1,0 +1,40 @@
+"""What all requests of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from opscore.api.access import Access
+from opscore.api.settings import ServerSettings
+from opscore.engine.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from opscore.engine.engine import Engine
+
+
+def random_trace_id() -> str:
+    """A W3C trace id by which a problem document and a log record find each other."""
+    return secrets.token_hex(16)
+
+
+@dataclass(slots=True)
+class Context:
+    """The engine, the settings, who gets in, and which requests are waiting for something."""
+
+    engine: Engine
+    settings: ServerSettings
+    access: Access
+    clock: Clock = field(default_factory=SystemClock)
+    new_trace_id: Callable[[], str] = random_trace_id
+    waiting: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    stopping: bool = False
+
+    def stop(self) -> None:
+        """Make every long-poll, wait and live stream answer at once."""
+        self.stopping = True
+        for task in list(self.waiting):
+            task.cancel()

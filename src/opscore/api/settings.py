@@ -1,0 +1,60 @@
+"""What a server needs to know besides the engine."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from opscore.core.errors import OpsCoreError
+
+MIN_KEY_LENGTH = 32
+
+
+class SettingsRefused(OpsCoreError):
+    """The server must not start like this; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a server listens, whom it lets in, and how much it reads.
+
+    `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
+    body of a request may take; `depth_limit` bounds the nesting of any JSON, `stop_seconds` a
+    graceful stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    api_key: str | None = field(default=None, repr=False)
+    development: bool = False
+    body_limit: int = 1024 * 1024
+    head_seconds: float = 30.0
+    body_seconds: float = 30.0
+    depth_limit: int = 128
+    stop_seconds: float = 10.0
+    access_log: bool = False
+
+    def check(self) -> None:
+        """Refuse what would leave the door open. Raises `SettingsRefused`."""
+        if self.api_key is not None and len(self.api_key) < MIN_KEY_LENGTH:
+            raise SettingsRefused(f"OPSCORE_API_KEY must have {MIN_KEY_LENGTH} characters or more.")
+        if self.api_key is None and not self.development:
+            raise SettingsRefused(
+                "No key is set. Set OPSCORE_API_KEY (32 characters or more), "
+                "or start in development mode, which listens on loopback only."
+            )
+        if self.api_key is None and not is_loopback(self.host):
+            raise SettingsRefused(
+                f"Development mode listens on loopback only, not on {self.host}. "
+                "Set OPSCORE_API_KEY to listen elsewhere."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address (without port or brackets) means this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

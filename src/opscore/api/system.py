@@ -1,0 +1,59 @@
+"""Routes of the server itself: whether it lives, whether it is ready, what it speaks."""
+
+from __future__ import annotations
+
+import msgspec
+
+from opscore.api.answer import Answer, ok
+from opscore.api.call import Call
+from opscore.api.route import BASE, Reply, Routes
+from opscore.core.errors import NotFound
+from opscore.wire.agent import AgentView, StateRecord, StateReport
+from opscore.wire.base import Problem
+from opscore.wire.queries import Health, Readiness
+from opscore.wire.session import EventView, SessionView, TriggerWorkflow
+from opscore.wire.task import TaskView
+
+routes = Routes("system", base="")
+_encode = msgspec.json.Encoder().encode
+
+SCHEMAS: dict[str, type] = {
+    "agent": AgentView,
+    "state-report": StateReport,
+    "state-record": StateRecord,
+    "workflow-trigger": TriggerWorkflow,
+    "session": SessionView,
+    "task": TaskView,
+    "event": EventView,
+    "problem": Problem,
+}
+
+
+@routes.plain("GET", "/health", "public", {200: Health})
+async def health(_call: Call) -> Reply:
+    """Say that the process answers."""
+    return ok(Health())
+
+
+@routes.plain("GET", "/ready", "public", {200: Readiness, 503: Readiness})
+async def ready(call: Call) -> Reply:
+    """Say whether work is taken, and if not, why."""
+    reasons = list(call.engine.ready())
+    if call.context.stopping:
+        reasons.append("the server is stopping")
+    body = _encode(Readiness(ready=not reasons, reasons=reasons))
+    return Answer(503 if reasons else 200, body)
+
+
+@routes.plain("GET", f"{BASE}/schema/{{name}}", "public", {200: dict})
+async def schema(call: Call) -> Reply:
+    """Read a published JSON Schema, such as `session.json`."""
+    name = call.part("name").removesuffix(".json")
+    if name not in SCHEMAS or not call.part("name").endswith(".json"):
+        known = ", ".join(f"{one}.json" for one in SCHEMAS)
+        raise NotFound(f"There is no such schema. There are: {known}.")
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(SCHEMAS[name]),
+    }
+    return Answer(200, _encode(document), b"application/schema+json")

@@ -1,0 +1,144 @@
+"""The `stream` channel: an instance's WebSocket (`WS /agent/{agentId}/channel`).
+
+The messages are in `wire/stream.py`. One connection costs one coroutine; writing happens in a task
+that lives only while there is something to write, and everything that queued meanwhile leaves as
+few messages. What waits to be written is bounded: attempts by the instance's slots, verdicts by
+the settlements in flight, and a peer that does not read is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import structlog
+
+from opscore.channels.instance import Dropped, InstanceStream
+from opscore.core.errors import Refusal
+from opscore.core.types import SECOND
+from opscore.engine.clock import Clock, every
+from opscore.wire.base import Problem
+
+if TYPE_CHECKING:
+    from opscore.engine.engine import Engine
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.stream")
+
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+SLOW_SECONDS = 30.0
+WATCH_SECONDS = 5.0
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamChannel:
+    """All WebSocket connections of one server.
+
+    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`; `describe`
+    turns any exception into a problem document (and logs crashes).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        authorise: Callable[[Mapping[str, Any]], str],
+        describe: Callable[[Exception], Problem],
+        clock: Clock,
+        depth_limit: int,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._authorise = authorise
+        self.describe = describe
+        self._depth_limit = depth_limit
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.streams: set[InstanceStream] = set()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """The ASGI application for one connection."""
+        await receive()  # websocket.connect
+        try:
+            namespace = self._authorise(scope)
+        except Refusal as refusal:
+            await self._reject(scope, send, refusal)
+            return
+        if self._stopping:
+            await send({"type": "websocket.close", "code": 1012})
+            return
+        await send({"type": "websocket.accept"})
+        agent_id: str = scope["path_params"]["agentId"]
+        stream = InstanceStream(
+            self._engine,
+            agent_id,
+            namespace,
+            receive=receive,
+            send=send,
+            describe=self.describe,
+            clock=self._clock,
+            depth_limit=self._depth_limit,
+        )
+        await self._run(stream)
+
+    async def _run(self, stream: InstanceStream) -> None:
+        self.streams.add(stream)
+        self._empty.clear()
+        try:
+            await stream.run()
+        except* Dropped as dropped:
+            reason = str(dropped.exceptions[0])
+            log.warning("connection dropped", agent_id=stream.agent_id, reason=reason)
+        except* Exception as crashed:  # noqa: BLE001 - logged by `describe`
+            self.describe(crashed.exceptions[0])
+            await stream.abandon()
+        finally:
+            self.streams.discard(stream)
+            if not self.streams:
+                self._empty.set()
+
+    async def _reject(self, scope: Mapping[str, Any], send: Send, refusal: Refusal) -> None:
+        """Refuse the upgrade with a problem document, where the server can say more than 403."""
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        problem = self.describe(refusal)
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": problem.status,
+                "headers": [(b"content-type", b"application/problem+json")],
+            }
+        )
+        await send({"type": "websocket.http.response.body", "body": _encode(problem)})
+
+    async def watch(self) -> None:
+        """Drop silent and slow peers, for ever."""
+        await every(self._clock, WATCH_SECONDS, self.sweep)
+
+    async def sweep(self) -> None:
+        """Drop every peer that said nothing for too long, or does not read what it is sent."""
+        now = self._clock.now()
+        silence = self._engine.settings.offline_after_seconds
+        for stream in list(self.streams):
+            writing = stream.writing_since
+            if now - stream.heard_at > silence * SECOND:
+                stream.drop(f"nothing was heard for {silence:g} seconds")
+            elif writing is not None and now - writing > SLOW_SECONDS * SECOND:
+                stream.drop(f"nothing was read for {SLOW_SECONDS:g} seconds")
+
+    async def stop(self, seconds: float) -> None:
+        """Tell every instance that the server goes away; wait for settlements in flight."""
+        self._stopping = True
+        for stream in list(self.streams):
+            stream.end(1012, "the server is stopping")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            for stream in list(self.streams):
+                stream.drop("the server stopped")

@@ -1,0 +1,88 @@
+"""Structured logs on stderr: JSON lines for machines, coloured lines for people.
+
+One call per fact, with fixed keys: `namespace, agent_id, session_id, task_id, attempt, trace_id`.
+Payloads and secrets are never passed to a logger; as a second line of defence, values under names
+that hold secrets are struck out and long texts are cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+Form = Literal["json", "console"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+SECRET_NAMES = frozenset({"authorization", "api_key", "key", "password", "secret", "token"})
+VALUE_LIMIT = 4096
+
+
+def configure(level: Level = "info", form: Form | None = None) -> None:
+    """Set logging up for this process; our loggers and those of libraries come out alike.
+
+    Without `form` the console is used on a terminal and JSON elsewhere. May be called again.
+    """
+    chosen = form or ("console" if sys.stderr.isatty() else "json")
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        strike_out,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(_formatter(chosen, shared))
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level.upper())
+    # The server's library tells each connection and each stop at "info"; we say that ourselves.
+    logging.getLogger("uvicorn").setLevel("WARNING")
+    logging.getLogger("uvicorn.access").setLevel("INFO")
+
+
+def _formatter(form: Form, shared: list[Any]) -> logging.Formatter:
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if form == "json":
+        last: list[Any] = [
+            strip,
+            structlog.processors.ExceptionRenderer(),
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+    else:
+        # The default way shows every frame's variables, and with them payloads and keys.
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        last = [strip, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+
+
+def strike_out(
+    _logger: Any, _method: str, record: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Strike secrets out of a record and cut long texts."""
+    for name, value in record.items():
+        if name.lower() in SECRET_NAMES:
+            record[name] = "***"
+        elif isinstance(value, str) and len(value) > VALUE_LIMIT:
+            record[name] = value[:VALUE_LIMIT] + "…"
+    return record
+
+
+def _json(record: Any, **_options: Any) -> str:
+    return msgspec.json.encode(record, enc_hook=repr).decode()
