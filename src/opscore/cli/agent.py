@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from opscore.cli import exits
 from opscore.cli.app import noun
 from opscore.cli.inputs import given, labels, read_json
-from opscore.cli.output import block, fields, print_list, print_one, say, table
+from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common
 
 app = noun("agent", "Agents: what they can do and what they are doing.")
@@ -36,13 +36,13 @@ async def ls(
     async with connect(common) as server:
         wanted = given(capability=capability, state=state, label=label, q=query)
         agents = await server.listing("/agent", "agents", limit, **wanted)
-    columns = [
-        ("AGENT", lambda row: row.get("agentName")),
-        ("ID", lambda row: row.get("agentId")),
-        ("STATE", lambda row: row.get("state")),
+    columns: Columns = [
+        ("AGENT", "agentName"),
+        ("ID", "agentId"),
+        ("STATE", "state"),
         ("LOAD", _load),
         ("INSTANCES", lambda row: sum(one["online"] for one in row.get("instances", []))),
-        ("CHANNEL", lambda row: row.get("channel")),
+        ("CHANNEL", "channel"),
         ("CAPABILITIES", lambda row: ", ".join(row.get("capabilities", []))),
     ]
     print_list(agents, columns, common.format)
@@ -196,9 +196,9 @@ def _view(agent: Any) -> list[str]:
     return shown
 
 
-_INSTANCE = [
-    ("INSTANCE", lambda row: row["instanceId"]),
-    ("ONLINE", lambda row: row["online"]),
+_INSTANCE: Columns = [
+    ("INSTANCE", "instanceId"),
+    ("ONLINE", "online"),
     ("LOAD", _load),
-    ("LAST SEEN", lambda row: row.get("lastSeenAt")),
+    ("LAST SEEN", "lastSeenAt"),
 ]

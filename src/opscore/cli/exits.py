@@ -14,7 +14,7 @@ INTERRUPTED = 130
 """What shells expect after Ctrl-C."""
 
 
-class Stop(Exception):  # noqa: N818 - not always an error: a failed session ends a command too
+class Stop(Exception):
     """End the command with `code` after writing `lines` to stderr."""
 
     def __init__(self, code: int, *lines: str) -> None:

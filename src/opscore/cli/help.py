@@ -27,8 +27,7 @@ def print_help(
     """
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     lines = _group(path, app, summaries) if app.default_command is None else _leaf(path, app)
-    for line in lines:
-        stream.write(_fold(line, width) + "\n")
+    stream.writelines(_fold(line, width) + "\n" for line in lines)
 
 
 def _group(path: tuple[str, ...], app: App, summaries: Mapping[str, str]) -> Iterator[str]:

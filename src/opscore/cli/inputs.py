@@ -19,7 +19,7 @@ def payload(words: Sequence[str], document: str | None) -> dict[str, Any]:
 
     Raises `Stop` (usage) when the document is not a JSON object or a word has no `=`.
     """
-    base = read_json(document, "--input") if document is not None else {}
+    base: Any = read_json(document, "--input") if document is not None else {}
     if not isinstance(base, dict):
         raise usage("--input must be a JSON object", 'for example --input \'{"path": "."}\'')
     result = cast("dict[str, Any]", base)

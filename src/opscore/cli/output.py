@@ -25,8 +25,8 @@ GAP = "  "
 NARROW = 100
 
 Row = Mapping[str, Any]
-Column = tuple[str, Callable[[Row], object]]
-"""A heading, and what a row shows under it."""
+Columns = Sequence[tuple[str, str | Callable[[Row], object]]]
+"""Headings, each with the field (or the function of a row) shown under it."""
 
 COLOURS = {
     "completed": "32",
@@ -47,7 +47,7 @@ COLOURS = {
 
 
 def plain(text: object) -> str:
-    """`text` on one line, with every control character shown as an escape such as `\\x1b`."""
+    """`text` on one line, with every control character shown as an escape (`ESC` as `x1b`)."""
     return UNSAFE.sub(_shown, str(text))
 
 
@@ -90,7 +90,7 @@ def print_lines(lines: Iterable[str]) -> None:
         _write(sys.stdout, line)
 
 
-def print_list(rows: Sequence[Row], columns: Sequence[Column], form: OutputFormat) -> None:
+def print_list(rows: Sequence[Row], columns: Columns, form: OutputFormat) -> None:
     """A list: a table, a JSON array, or one JSON object a line."""
     if form == "json":
         print_json(rows)
@@ -112,13 +112,17 @@ def print_one(value: Row, view: Callable[[Row], Iterable[str]], form: OutputForm
         print_lines(view(value))
 
 
-def table(rows: Iterable[Row], columns: Sequence[Column]) -> list[str]:
+def table(rows: Iterable[Row], columns: Columns) -> list[str]:
     """Aligned columns under headings; on a terminal cut to its width, with states in colour."""
-    body = [[_cell(show(row)) for _, show in columns] for row in rows]
+    body = [[_cell(_shown_of(row, what)) for _, what in columns] for row in rows]
     cells = [[heading for heading, _ in columns], *body]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     return [_line(row, widths, limit) for row in cells]
+
+
+def _shown_of(row: Row, what: str | Callable[[Row], object]) -> object:
+    return row.get(what) if isinstance(what, str) else what(row)
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:

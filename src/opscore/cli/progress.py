@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,7 @@ class View(Protocol):
 
 
 @contextmanager
-def showing() -> Iterator[View]:
+def showing() -> Generator[View]:
     """The view that fits stderr: live on a terminal, else lines."""
     if not sys.stderr.isatty():
         yield LineView()

@@ -6,22 +6,26 @@ JSON here instead of becoming typed records.
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from opscore.cli import exits
-from opscore.cli.exits import Stop
+from opscore.cli.exits import Stop, usage
 from opscore.cli.settings import Common
+from opscore.sdk.calls import Calls
+from opscore.sdk.errors import OpsCoreProblem, ServerUnreachable
+from opscore.sdk.server import Server, segment
+from opscore.wire.base import PointedError
 
-BASE = "/v1/opscore"
 PAGE = 200
-ANSWER_SECONDS = 60
+STREAM = aiohttp.ClientTimeout(total=None, sock_connect=10)
 Json = dict[str, Any]
+
+part = segment
 
 
 class Unreachable(Stop):
@@ -29,27 +33,32 @@ class Unreachable(Stop):
 
 
 class Remote:
-    """One server, for the length of one command."""
+    """One server, for the length of one command. Every refusal is raised as `Stop`."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
-        self._http = http
-        self.url = url
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    async def get(self, path: str, **query: object) -> Any:
-        """`GET`; raises `Stop` for every refusal (404 with exit code 3)."""
-        return await self.call("GET", path, query=query)
+    async def get(self, path: str, **query: object) -> Json:
+        """Read one document; a query value of None is left out."""
+        return await self.send("GET", path, query=query)
 
-    async def post(self, path: str, body: object = None) -> Any:
+    async def post(self, path: str, body: object = None) -> Json:
         """`POST` a JSON body."""
-        return await self.call("POST", path, body=body)
+        return await self.send("POST", path, body)
 
-    async def patch(self, path: str, body: object) -> Any:
+    async def patch(self, path: str, body: object) -> Json:
         """`PATCH` with only the fields that change."""
-        return await self.call("PATCH", path, body=body)
+        return await self.send("PATCH", path, body)
 
     async def delete(self, path: str) -> None:
         """`DELETE`."""
-        await self.call("DELETE", path)
+        await self.send("DELETE", path)
+
+    async def template(self, path: str, text: str, content_type: str, source: str) -> Json:
+        """`POST` a template as it was written; `source` names its file in what is refused."""
+        return await self.send(
+            "POST", path, text.encode(), content_type=content_type, source=source
+        )
 
     async def listing(self, path: str, key: str, limit: int, **query: object) -> list[Json]:
         """Up to `limit` items of a paged list, over as many pages as that takes."""
@@ -64,107 +73,84 @@ class Remote:
                 break
         return items[:limit]
 
-    async def call(
+    async def send(
         self,
         method: str,
         path: str,
-        *,
-        query: Mapping[str, object] | None = None,
         body: object = None,
-        text: str | None = None,
+        *,
+        query: Json | None = None,
         content_type: str = "application/json",
         source: str = "",
-    ) -> Any:
-        """One request. `text` is sent as it stands; `source` names the file that it came from."""
-        data = text if text is not None else (None if body is None else json.dumps(body))
+    ) -> Json:
+        """One request; the JSON object of its answer, `{}` for an empty one."""
         try:
-            async with self._http.request(
+            raw = await self._calls.send(
                 method,
-                self.url + BASE + path,
-                params=_query(query),
-                data=data,
-                headers={"Content-Type": content_type} if data is not None else None,
-            ) as response:
-                raw = await response.read()
-                return _answer(response, raw, source)
-        except (aiohttp.ClientError, TimeoutError) as problem:
-            raise unreachable(self.url, problem) from None
+                path,
+                body=body,
+                content_type=content_type,
+                params=_words(query or {}),
+                again=method == "GET",
+            )
+            return msgspec.json.decode(raw, type=Json) if raw else {}
+        except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
+            raise refused(problem, source) from None
 
-    async def events(self, path: str) -> AsyncGenerator[Json]:
-        """The JSON data of a server-sent event stream until it ends or breaks."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=None, sock_connect=10)
+    async def events(self, path: str) -> AsyncGenerator[bytes]:
+        """The data of a server-sent event stream until it ends; raises `Stop` when it breaks."""
         headers = {"Accept": "text/event-stream"}
         try:
-            async with self._http.get(
-                self.url + BASE + path, timeout=timeout, headers=headers
-            ) as response:
-                if response.status != 200:
-                    _answer(response, await response.read(), "")
-                async for line in response.content:
+            async with self._calls.open("GET", path, headers=headers, timeout=STREAM) as answer:
+                async for line in answer.content:
                     if line.startswith(b"data:"):
-                        yield json.loads(line[5:])
-        except (aiohttp.ClientError, TimeoutError) as problem:
-            raise unreachable(self.url, problem) from None
+                        yield line[5:].strip()
+        except (OpsCoreProblem, ServerUnreachable) as problem:
+            raise refused(problem) from None
 
 
 @asynccontextmanager
-async def connect(common: Common) -> AsyncIterator[Remote]:
+async def connect(common: Common) -> AsyncGenerator[Remote]:
     """The server that the settings name."""
-    headers = {"Accept": "application/json"}
-    if common.api_key:
-        headers["Authorization"] = f"Bearer {common.api_key}"
-    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=10)
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
-        yield Remote(http, common.url.rstrip("/"))
-
-
-def part(name: str) -> str:
-    """A name as one part of a path."""
-    return quote(name, safe="")
-
-
-def unreachable(url: str, problem: BaseException) -> Stop:
-    """Nobody answers at `url`."""
-    if isinstance(problem, aiohttp.InvalidURL):
-        return exits.usage(f"{url!r} is not a URL", "for example OPSCORE_URL=http://127.0.0.1:8700")
-    if isinstance(problem, TimeoutError):
-        return Unreachable(exits.TIMEOUT, f"error: {url} did not answer in time")
-    reason = getattr(problem, "strerror", None) or problem or type(problem).__name__
-    return Unreachable(
-        exits.ERROR,
-        f"error: cannot reach {url}: {reason}",
-        "  start a server with `opscore dev`, or name one with --url or OPSCORE_URL",
-    )
-
-
-def _query(query: Mapping[str, object] | None) -> dict[str, str]:
-    words = {True: "true", False: "false"}
-    return {
-        name: words[value] if isinstance(value, bool) else str(value)
-        for name, value in (query or {}).items()
-        if value not in {None, ""}
-    }
-
-
-def _answer(response: aiohttp.ClientResponse, raw: bytes, source: str) -> Any:
-    status = response.status
-    document = _document(raw)
-    if status < 300:
-        return document
-    problem = cast("Json", document) if isinstance(document, dict) else {}
-    lines = explain(problem, status, source)
-    if status == 401:
-        lines.append("  set OPSCORE_API_KEY to a key of this server")
-    if after := response.headers.get("Retry-After"):
-        lines.append(f"  try again in {after} s")
-    raise Stop(_code(status), *lines)
-
-
-def _document(raw: bytes) -> Any:
     try:
-        return json.loads(raw) if raw else None
-    except ValueError:
-        return None
+        server = Server.resolve(common.url, common.api_key, common.namespace)
+    except ValueError as problem:
+        raise usage(str(problem), "for example OPSCORE_URL=http://127.0.0.1:8700") from None
+    calls = Calls(server)
+    try:
+        yield Remote(calls)
+    finally:
+        await calls.close()
+
+
+def refused(problem: Exception, source: str = "") -> Stop:
+    """What the SDK raised, as the lines and the exit code of a command."""
+    match problem:
+        case OpsCoreProblem():
+            return Stop(_code(problem.status), *_explain(problem, source))
+        case ServerUnreachable():
+            return Unreachable(exits.ERROR, f"error: {problem}")
+        case _:
+            return exits.failure(f"the answer is not JSON: {problem}", "is this the right URL?")
+
+
+def fault_lines(fault: PointedError, source: str = "") -> list[str]:
+    """One fault: `file:line:column: message`, and under it what to do."""
+    place = [source or "template", str(fault.line), str(fault.column or 1)]
+    where = ":".join(place) if fault.line else f"{source} {fault.pointer}".strip()
+    lines = [f"  {where or 'document'}: {fault.message}"]
+    return [*lines, f"    {fault.hint}"] if fault.hint else lines
+
+
+def _explain(problem: OpsCoreProblem, source: str) -> list[str]:
+    lines = [f"error: {problem.detail}"]
+    for fault in problem.errors:
+        lines += fault_lines(fault, source)
+    if problem.status == 401:
+        lines.append("  set OPSCORE_API_KEY to a key of this server")
+    if problem.retry_after is not None:
+        lines.append(f"  try again in {problem.retry_after:g} s")
+    return lines
 
 
 def _code(status: int) -> int:
@@ -172,21 +158,9 @@ def _code(status: int) -> int:
     return codes.get(status, exits.ERROR)
 
 
-def explain(problem: Json, status: int, source: str = "") -> list[str]:
-    """A problem document as lines: what is wrong, then where and what to do, fault by fault."""
-    detail = problem.get("detail") or problem.get("title") or f"the server answered {status}"
-    lines = [f"error: {detail}"]
-    for fault in cast("list[Json]", problem.get("errors") or []):
-        lines += fault_lines(fault, source)
-    return lines
-
-
-def fault_lines(fault: Json, source: str = "") -> list[str]:
-    """One fault: `file:line:column: message`, and under it what to do."""
-    line, column = fault.get("line"), fault.get("column")
-    place = [str(one) for one in (source, line, column) if one]
-    where = ":".join(place) if line else " ".join([source, str(fault.get("pointer") or "")]).strip()
-    lines = [f"  {where or '(document)'}: {fault.get('message', '')}"]
-    if hint := fault.get("hint"):
-        lines.append(f"    {hint}")
-    return lines
+def _words(query: Json) -> Json:
+    """Query values as the wire spells them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in query.items()
+    }

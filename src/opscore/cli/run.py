@@ -28,7 +28,7 @@ async def run(
     label: Annotated[
         tuple[str, ...], Parameter(name="--label", negative=(), help="key=value.")
     ] = (),
-    timeout: Annotated[  # noqa: ASYNC109 - a flag of the command
+    timeout: Annotated[
         float | None, Parameter(help="Stop watching after this many seconds (exit code 5).")
     ] = None,
     common: Common = DEFAULTS,

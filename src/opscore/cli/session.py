@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -12,7 +11,7 @@ from opscore.cli.app import noun
 from opscore.cli.exits import usage
 from opscore.cli.inputs import given, labels, payload, read_json
 from opscore.cli.outcome import detached, error_text, watch_to_end
-from opscore.cli.output import block, fields, print_list, print_one, say, table
+from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.progress import counts
 from opscore.cli.settings import DEFAULTS, Common
 
@@ -26,7 +25,6 @@ Words = Annotated[str, Parameter(name="KEY=VALUE", help="The input, word by word
 Document = Annotated[
     str | None, Parameter(name="--input", help="The input as JSON, @file.json or @-.")
 ]
-Columns = Sequence[tuple[str, Callable[[Any], object]]]
 
 
 @app.command
@@ -100,7 +98,7 @@ async def watch(
     session: SessionId,
     /,
     *,
-    timeout: Annotated[  # noqa: ASYNC109 - a flag of the command
+    timeout: Annotated[
         float | None, Parameter(help="Give up after this many seconds (exit code 5).")
     ] = None,
     common: Common = DEFAULTS,
@@ -217,20 +215,20 @@ def _view(session: Any) -> list[str]:
 
 
 _LIST: Columns = [
-    ("SESSION", lambda row: row.get("sessionId")),
-    ("WORKFLOW", lambda row: row.get("workflow")),
-    ("VERSION", lambda row: row.get("version")),
-    ("STATUS", lambda row: row.get("status")),
-    ("WAITING FOR", lambda row: row.get("waitingFor")),
-    ("PRIORITY", lambda row: row.get("priority")),
-    ("CREATED", lambda row: row.get("createdAt")),
-    ("FINISHED", lambda row: row.get("finishedAt")),
+    ("SESSION", "sessionId"),
+    ("WORKFLOW", "workflow"),
+    ("VERSION", "version"),
+    ("STATUS", "status"),
+    ("WAITING FOR", "waitingFor"),
+    ("PRIORITY", "priority"),
+    ("CREATED", "createdAt"),
+    ("FINISHED", "finishedAt"),
 ]
 _STEPS: Columns = [
-    ("STEP", lambda row: row["step"]),
-    ("STATUS", lambda row: row.get("status")),
+    ("STEP", "step"),
+    ("STATUS", "status"),
     ("TASKS", lambda row: counts(row) or None),
-    ("STARTED", lambda row: row.get("startedAt")),
-    ("FINISHED", lambda row: row.get("finishedAt")),
+    ("STARTED", "startedAt"),
+    ("FINISHED", "finishedAt"),
     ("ERROR", lambda row: error_text(row.get("error"))),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -11,14 +10,13 @@ from opscore.cli.app import noun
 from opscore.cli.exits import usage
 from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
-from opscore.cli.output import block, fields, print_list, print_one, say, table
+from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
 
 TaskId = Annotated[str, Parameter(help="The task's id.")]
 Why = Annotated[str, Parameter(help="Why, for the record.")]
-Columns = Sequence[tuple[str, Callable[[Any], object]]]
 
 
 @app.command
@@ -186,28 +184,28 @@ def _view(task: Any) -> list[str]:
     return shown
 
 
-_LIST: Columns = [
-    ("TASK", lambda row: row.get("taskId")),
-    ("STATUS", lambda row: row.get("status")),
-    ("STEP", lambda row: _step(row)),
-    ("NEEDS", lambda row: row.get("capability") or f"agent {row.get('agent')}"),
-    ("AGENT", lambda row: row.get("agentId")),
-    ("ATTEMPT", lambda row: row.get("attempt")),
-    ("PRIORITY", lambda row: row.get("priority")),
-    ("CREATED", lambda row: row.get("createdAt")),
-    ("ERROR", lambda row: error_text(row.get("error"))),
-]
-_ATTEMPTS: Columns = [
-    ("ATTEMPT", lambda row: row.get("attempt")),
-    ("AGENT", lambda row: row.get("agentId")),
-    ("INSTANCE", lambda row: row.get("instanceId")),
-    ("STARTED", lambda row: row.get("startedAt")),
-    ("ENDED", lambda row: row.get("endedAt")),
-    ("OUTCOME", lambda row: row.get("outcome") or "running"),
-    ("ERROR", lambda row: error_text(row.get("error"))),
-]
-
-
 def _step(task: Any) -> str:
     index = task.get("index")
     return task.get("step", "") + ("" if index is None else f"[{index}]")
+
+
+_LIST: Columns = [
+    ("TASK", "taskId"),
+    ("STATUS", "status"),
+    ("STEP", _step),
+    ("NEEDS", lambda row: row.get("capability") or f"agent {row.get('agent')}"),
+    ("AGENT", "agentId"),
+    ("ATTEMPT", "attempt"),
+    ("PRIORITY", "priority"),
+    ("CREATED", "createdAt"),
+    ("ERROR", lambda row: error_text(row.get("error"))),
+]
+_ATTEMPTS: Columns = [
+    ("ATTEMPT", "attempt"),
+    ("AGENT", "agentId"),
+    ("INSTANCE", "instanceId"),
+    ("STARTED", "startedAt"),
+    ("ENDED", "endedAt"),
+    ("OUTCOME", lambda row: row.get("outcome") or "running"),
+    ("ERROR", lambda row: error_text(row.get("error"))),
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,7 @@ from opscore.cli import exits
 from opscore.cli.app import noun
 from opscore.cli.exits import Stop, usage
 from opscore.cli.inputs import read_text
-from opscore.cli.output import block, complain, fields, print_list, print_one, say
+from opscore.cli.output import Columns, block, complain, fields, print_list, print_one, say
 from opscore.cli.settings import DEFAULTS, Common
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ async def apply(file: Files, /, *files: Files, common: Common = DEFAULTS) -> int
 
     async with connect(common) as server:
         made, code = await _each((file, *files), lambda name: send(server, name))
-    columns: Sequence[tuple[str, Callable[[Any], object]]] = [
-        ("WORKFLOW", lambda row: row["name"]),
-        ("VERSION", lambda row: row["version"]),
+    columns: Columns = [
+        ("WORKFLOW", "name"),
+        ("VERSION", "version"),
         ("", lambda row: "created" if row["created"] else "unchanged"),
     ]
     if made:
@@ -66,11 +66,11 @@ async def ls(
 
     async with connect(common) as server:
         found = await server.listing("/workflow", "workflows", limit)
-    columns: Sequence[tuple[str, Callable[[Any], object]]] = [
-        ("WORKFLOW", lambda row: row["name"]),
-        ("VERSION", lambda row: row["version"]),
-        ("CREATED", lambda row: row.get("createdAt")),
-        ("DESCRIPTION", lambda row: row.get("description")),
+    columns: Columns = [
+        ("WORKFLOW", "name"),
+        ("VERSION", "version"),
+        ("CREATED", "createdAt"),
+        ("DESCRIPTION", "description"),
     ]
     print_list(found, columns, common.format)
 
@@ -94,27 +94,24 @@ async def show(
 
 async def send(server: Remote, name: str) -> dict[str, Any]:
     """Create the template in file `name` on the server; raises `Stop` with the faults located."""
-    return await server.call(
-        "POST", "/workflow", text=read_text(name), content_type=_kind(name), source=name
-    )
+    return await server.template("/workflow", read_text(name), _kind(name), name)
 
 
 async def _check(server: Remote, name: str) -> dict[str, Any]:
-    from opscore.cli.remote import fault_lines
+    import msgspec
 
-    answer = await server.call(
-        "POST",
-        "/workflow/validate",
-        text=read_text(name),
-        content_type=_kind(name),
-        source=name,
-    )
-    for fault in answer.get("errors", []):
+    from opscore.cli.remote import fault_lines
+    from opscore.wire.base import PointedError
+
+    answer = await server.template("/workflow/validate", read_text(name), _kind(name), name)
+    for fault in msgspec.convert(answer.get("errors", []), list[PointedError]):
         complain(*fault_lines(fault, name))
     return {"file": name, **answer}
 
 
-async def _each(names: Sequence[str], action: Any) -> tuple[list[dict[str, Any]], int]:
+async def _each(
+    names: Sequence[str], action: Callable[[str], Awaitable[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], int]:
     """Do `action` on every file; returns what came back and the worst exit code."""
     results: list[dict[str, Any]] = []
     code = exits.OK
