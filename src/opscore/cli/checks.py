@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +28,9 @@ UNREAL_SYNC_MS = 0.02
 LITTLE_SPACE = 1024**3
 NO_SPACE = 100 * 1024**2
 FEW_DESCRIPTORS = 4096
+BIG_WAL = 512 * 1024**2
+CLOCK_SLACK = timedelta(seconds=5)
+CHOOSE = "name another file with --database-url or OPSCORE_DATABASE_URL"
 BUILT = datetime(2026, 1, 1, tzinfo=UTC)
 """No clock that is right shows an earlier time: the program is younger."""
 
@@ -65,7 +68,6 @@ def machine(folder: Path) -> Iterator[Finding]:
     """All checks of the machine; `folder` is where the database is or will be."""
     yield python()
     yield from libraries()
-    yield sqlite()
     existing = nearest(folder)
     yield sync_time(existing)
     yield space(existing)
@@ -75,10 +77,7 @@ def machine(folder: Path) -> Iterator[Finding]:
 
 def python() -> Finding:
     """The interpreter."""
-    found = f"{sys.version.split()[0]} ({sys.executable})"
-    if sys.version_info < (3, 11):
-        return fail("python", found, "install Python 3.11 or newer")
-    return ok("python", found)
+    return ok("python", f"{sys.version.split()[0]} ({sys.executable})")
 
 
 def libraries() -> Iterator[Finding]:
@@ -95,13 +94,9 @@ def libraries() -> Iterator[Finding]:
     yield ok("libraries", ", ".join(present))
 
 
-def sqlite() -> Finding:
-    """SQLite as apsw brings it."""
-    import apsw
-
-    found = f"{apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})"
-    numbers = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    if numbers < SOUND_SQLITE:
+def sqlite(found: str) -> Finding:
+    """SQLite as the store brings it, by its version."""
+    if tuple(int(part) for part in found.split(".")) < SOUND_SQLITE:
         wanted = ".".join(map(str, SOUND_SQLITE))
         return fail("sqlite", found, f"upgrade apsw: SQLite before {wanted} can damage a WAL")
     return ok("sqlite", found)
@@ -183,3 +178,39 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def wal(count: int) -> Finding:
+    """The write-ahead log."""
+    if count > BIG_WAL:
+        todo = "something reads for very long and keeps the log from being folded in"
+        return warn("write-ahead log", size(count), todo)
+    return ok("write-ahead log", size(count))
+
+
+def written(at: float, now: datetime) -> Finding:
+    """A file is proof of an earlier time: a clock behind it has been set back."""
+    time = datetime.fromtimestamp(at, UTC)
+    found = f"last written {time.isoformat(timespec='seconds')}"
+    if time > now + CLOCK_SLACK:
+        return warn("database time", found, "that is in the future: has the clock been set back?")
+    return ok("database time", found)
+
+
+def schema(version: int | None, known: int, damage: str) -> Finding:
+    """Whether this program can read the file; None: not a database of ours, or not a database."""
+    found = f"version {version}; this program knows {known}"
+    if version is None:
+        return fail("schema", damage or "a database of another program", CHOOSE)
+    if version > known:
+        return fail("schema", found, "upgrade Ops-Core: the file was written by a newer one")
+    if version < known:
+        return warn("schema", found, "the next server to open it upgrades it; back it up before")
+    return ok("schema", found)
+
+
+def integrity(check: str, damage: str) -> Finding:
+    """What SQLite's own check said."""
+    if damage:
+        return fail("integrity", damage, "stop the server, keep a copy, restore a backup")
+    return ok("integrity", f"{check}: ok")

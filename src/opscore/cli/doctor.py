@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opscore.cli import exits
@@ -35,14 +36,42 @@ async def doctor(*, database_url: DatabaseUrl = DEFAULT_DATABASE, common: Common
 
 
 async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]:
-    from opscore.cli.check_database import database, folder_of
-    from opscore.cli.checks import machine
+    from opscore.cli import checks
+    from opscore.core.errors import StoreRefused
+    from opscore.store.examine import path_of, sqlite_version
 
-    for finding in machine(folder_of(database_url)):
+    yield checks.sqlite(sqlite_version())
+    try:
+        path = path_of(database_url)
+    except StoreRefused as refusal:
+        path = None
+        yield checks.fail("database", str(refusal), checks.CHOOSE)
+    for finding in checks.machine(path.parent if path else Path()):
         yield finding
-    for finding in database(database_url, datetime.now(UTC)):
-        yield finding
+    if path:
+        for finding in _database(path):
+            yield finding
     yield await _server(common)
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    from opscore.cli import checks
+    from opscore.store.examine import examine
+
+    if not path.exists():
+        yield checks.ok("database", f"{path} is not there yet; the first server makes it")
+        return
+    seen = examine(path)
+    used = "in use by a server" if seen.in_use else "not in use"
+    yield checks.ok("database", f"{path}: {checks.size(seen.size)}, {used}")
+    yield checks.written(seen.written_at, datetime.now(UTC))
+    yield checks.wal(seen.wal_size)
+    yield checks.schema(seen.schema, seen.known_schema, seen.damage)
+    if seen.schema is not None:
+        yield checks.integrity(seen.check, seen.damage)
+    if seen.counts:
+        text = ", ".join(f"{count} {name}" for name, count in seen.counts.items())
+        yield checks.ok("content", text)
 
 
 async def _server(common: Common) -> Finding:
