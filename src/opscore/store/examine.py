@@ -86,8 +86,7 @@ def _content(path: Path) -> tuple[int | None, str, str, Mapping[str, int]]:
 
 def _counts(connection: apsw.Connection) -> dict[str, int]:
     return {
-        table: int(_one(connection, f"select count(*) from {table}"))  # noqa: S608 - names of ours
-        for table in COUNTED_TABLES
+        table: int(_one(connection, f"select count(*) from {table}")) for table in COUNTED_TABLES
     }
 
 
