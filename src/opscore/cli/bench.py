@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,9 +10,11 @@ from typing import Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from opscore.cli.exits import failure
-from opscore.cli.output import Columns, fields, print_json, print_lines, say, table
+from opscore.cli.loop import run_on_loop
+from opscore.cli.output import Columns, encode, fields, print_json, print_lines, say, table
 from opscore.cli.settings import JsonFlag
 
+PACKAGE = "opscore.bench"
 NAMES = ("engine", "wire", "http", "fanout", "idle")
 Figures = dict[str, Any]
 
@@ -22,7 +22,7 @@ Figures = dict[str, Any]
 def bench(
     name: Annotated[
         Literal["engine", "wire", "http", "fanout", "idle", "all"], Parameter(help="Which one.")
-    ],
+    ] = "all",
     /,
     *,
     quick: Annotated[
@@ -41,29 +41,18 @@ def bench(
         if not as_json:
             print_lines(_view(figures))
         elif name == "all":
-            from opscore.cli.output import encode
-
             print_lines([encode(figures)])
         else:
             print_json(figures)
 
 
 def _measure(name: str, quick: bool) -> Figures:
-    """Run `opscore.bench.NAME` on the event loop that a server uses."""
-    path = f"opscore.bench.{name}"
-    if find_spec("opscore.bench") is None or find_spec(path) is None:
+    """Run the measurement on the event loop that a server uses."""
+    path = f"{PACKAGE}.{name}"
+    if find_spec(PACKAGE) is None or find_spec(path) is None:
         raise failure(f"the measurement {name!r} is not part of this installation")
     main = cast("Callable[[bool], Coroutine[Any, Any, Figures]]", import_module(path).main)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main(quick))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
+    return run_on_loop(main(quick))
 
 
 def _view(figures: Figures) -> list[str]:

@@ -80,7 +80,7 @@ async def _server(common: Common) -> Finding:
 
     try:
         async with connect(common) as server:
-            health = await server.get("//health")
+            described = await server.get("//openapi.json")
             await server.get("/agent", limit=1)
     except Unreachable as problem:
         found, todo = f"nobody answers at {common.url}", "start one: opscore dev"
@@ -90,7 +90,8 @@ async def _server(common: Common) -> Finding:
     except Stop as refusal:
         lines = [line.strip().removeprefix("error: ") for line in refusal.lines]
         return fail("server", f"{common.url}: {lines[0]}", "; ".join(lines[1:]) or "see its log")
-    return ok("server", f"{common.url} answers, version {health.get('version', 'unknown')}")
+    version = described.get("info", {}).get("version", "unknown")
+    return ok("server", f"{common.url} answers, version {version}")
 
 
 def _lines(finding: Finding) -> list[str]:

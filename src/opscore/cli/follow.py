@@ -108,9 +108,11 @@ async def _listen(server: Remote, session_id: str, news: asyncio.Event) -> None:
     """Set `news` at every event of the session's stream, for as long as anybody looks."""
     from opscore.cli.remote import part
 
+    seen = 0
     while True:
         try:
-            async for _ in server.events(f"/session/{part(session_id)}/stream"):
+            async for number in server.events(f"/session/{part(session_id)}/stream", seen):
+                seen = number
                 news.set()
         except Stop:
             news.set()

@@ -97,14 +97,17 @@ class Remote:
         except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
             raise refused(problem, source) from None
 
-    async def events(self, path: str) -> AsyncGenerator[bytes]:
-        """The data of a server-sent event stream until it ends; raises `Stop` when it breaks."""
-        headers = {"Accept": "text/event-stream"}
+    async def events(self, path: str, after: int = 0) -> AsyncGenerator[int]:
+        """The numbers of a server-sent event stream that come after `after`, until it ends.
+
+        Raises `Stop` when it breaks.
+        """
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         try:
             async with self._calls.open("GET", path, headers=headers, timeout=STREAM) as answer:
                 async for line in answer.content:
-                    if line.startswith(b"data:"):
-                        yield line[5:].strip()
+                    if line.startswith(b"id:"):
+                        yield int(line[3:])
         except (OpsCoreProblem, ServerUnreachable) as problem:
             raise refused(problem) from None
 
