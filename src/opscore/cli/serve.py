@@ -119,7 +119,8 @@ async def _serve(plan: Plan) -> Stop | None:
 
 
 async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
-    from opscore.engine.engine import Engine, Settings
+    from opscore.engine.engine import Engine
+    from opscore.engine.settings import Settings
 
     settings = Settings(development=plan.settings.development)
     engine = await Engine.open(plan.database_url, settings=settings)
