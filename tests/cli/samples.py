@@ -161,3 +161,8 @@ def task(**changes: Any) -> TaskView:
         ],
     )
     return msgspec.structs.replace(view, **changes)
+
+
+def as_json(answer: object) -> Any:
+    """As a client reads it."""
+    return msgspec.json.decode(msgspec.json.encode(answer))

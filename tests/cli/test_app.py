@@ -125,6 +125,7 @@ def test_without_a_command_the_help_is_on_stderr(opscore: Command, words: list[s
         (["agent", "show"], "AGENT"),
         (["session", "ls", "--status", "nope"], "nope"),
         (["session", "ls", "--limit", "x"], "x"),
+        (["session", "ls", "--limit", "0"], "--limit"),
         (["task", "edit", "t"], "--priority"),
         (["agent", "ls", "-o", "xml"], "xml"),
         (["bench", "nope"], "nope"),

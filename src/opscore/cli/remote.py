@@ -62,6 +62,8 @@ class Remote:
 
     async def listing(self, path: str, key: str, limit: int, **query: object) -> list[Json]:
         """Up to `limit` items of a paged list, over as many pages as that takes."""
+        if limit < 1:
+            raise usage("--limit is 1 or more")
         items: list[Json] = []
         cursor: str | None = None
         while len(items) < limit:

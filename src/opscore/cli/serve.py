@@ -35,6 +35,7 @@ SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 SAVED_SECONDS = 1.0
 """How soon `dev` notices that a template was saved."""
 MIN_KEY = 32
+LAST_PORT = 65_535
 
 
 def serve(
@@ -52,11 +53,11 @@ def serve(
     It needs a key (OPSCORE_API_KEY, 32 characters or more), logs JSON lines to stderr, and stops
     gracefully on SIGTERM: what runs is given time to settle, nothing that was accepted is lost.
     """
+    del profile  # read by the settings layer before this function is called
+    _check_key(api_key)
     from opscore.api.settings import ServerSettings
     from opscore.telemetry.logs import configure
 
-    del profile  # read by the settings layer before this function is called
-    _check_key(api_key)
     configure(log_level, "json")
     settings = ServerSettings(host=host, port=port, api_key=api_key)
     start(Plan(settings, database_url, workflows_dir))
@@ -87,6 +88,8 @@ def start(plan: Plan) -> None:
     Raises `Stop` with what to do when the port is taken, the key is bad, or the database is in use,
     of a newer version, or damaged.
     """
+    if not 0 <= plan.settings.port <= LAST_PORT:
+        raise usage(f"{plan.settings.port} is not a port", f"ports are 0 (any) to {LAST_PORT}")
     if plan.workflows_dir is not None and not plan.workflows_dir.is_dir():
         raise usage(f"{plan.workflows_dir} is not a directory", "see OPSCORE_WORKFLOWS_DIR")
     refusal = run_on_loop(_serve(plan))
