@@ -120,6 +120,8 @@ def test_without_a_command_the_help_is_on_stderr(opscore: Command, words: list[s
     ("words", "told"),
     [
         (["agnet"], "agnet"),
+        (["agnet", "--help"], "agnet"),
+        (["agent", "lsx", "--help"], "lsx"),
         (["agent", "lsx"], "lsx"),
         (["agent", "ls", "--nope"], "--nope"),
         (["agent", "show"], "AGENT"),

@@ -75,7 +75,8 @@ def _dispatch(tokens: list[str]) -> int:
     words = [token for token in tokens if token not in asked] if asked else tokens
     path, apps, rest = root.parse_commands(words)
     target = apps[-1]
-    if asked or (target.default_command is None and not rest):
+    unknown = target.default_command is None and rest
+    if not unknown and (asked or target.default_command is None):
         summaries = {name: text for name, (_, text) in COMMANDS.items()}
         print_help(("opscore", *path), target, summaries, sys.stdout if asked else sys.stderr)
         return exits.OK if asked else exits.USAGE
