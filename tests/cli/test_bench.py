@@ -33,7 +33,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (package / "__init__.py").touch()
     for name in bench.NAMES:
         (package / f"{name}.py").write_text(MODULE.format(name=name), encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(bench, "PACKAGE", package.name)
 
 

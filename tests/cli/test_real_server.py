@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -214,7 +215,7 @@ def test_templates_of_a_directory_are_applied_and_a_bad_one_is_reported(
 
 def _newer(path: Path) -> None:
     connection = apsw.Connection(str(path))
-    connection.pragma("user_version", SCHEMA_VERSION + 1)
+    cast("Any", connection).pragma("user_version", SCHEMA_VERSION + 1)
     connection.close()
 
 
