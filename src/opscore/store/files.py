@@ -69,7 +69,8 @@ def own(location: Location) -> apsw.Connection | None:
     location.path.parent.mkdir(parents=True, exist_ok=True)
     lock = apsw.Connection(f"{location.path}-lock")
     try:
-        lock.execute("pragma journal_mode = memory; begin exclusive")
+        lock.pragma("journal_mode", "memory")
+        lock.execute("begin exclusive")
     except apsw.BusyError:
         lock.close()
         raise StoreRefused(

@@ -1,0 +1,5 @@
+"""`python -m opscore.cli` is the opscore command."""
+
+from opscore.cli import main
+
+main()

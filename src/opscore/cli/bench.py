@@ -1,0 +1,91 @@
+"""`opscore bench`: the measurements of `opscore.bench`, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, cast
+
+from cyclopts import Parameter
+
+from opscore.cli.exits import failure
+from opscore.cli.loop import run_on_loop
+from opscore.cli.output import Columns, encode, fields, print_json, print_lines, say, table
+from opscore.cli.settings import JsonFlag
+
+PACKAGE = "opscore.bench"
+NAMES = ("engine", "wire", "http", "fanout", "idle")
+Figures = dict[str, Any]
+
+
+def bench(
+    name: Annotated[
+        Literal["engine", "wire", "http", "fanout", "idle", "all"], Parameter(help="Which one.")
+    ] = "all",
+    /,
+    *,
+    quick: Annotated[
+        bool, Parameter(negative=(), help="A short run: shows that it works.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure; the machine should be doing nothing else.
+
+    `--json` prints one object, and for `all` one object a line.
+    """
+    for one in NAMES if name == "all" else (name,):
+        if not as_json:
+            say(f"measuring {one} …")
+        figures = _measure(one, quick)
+        if not as_json:
+            print_lines(_view(figures))
+        elif name == "all":
+            print_lines([encode(figures)])
+        else:
+            print_json(figures)
+
+
+def _measure(name: str, quick: bool) -> Figures:
+    """Run the measurement on the event loop that a server uses."""
+    path = f"{PACKAGE}.{name}"
+    if find_spec(PACKAGE) is None or find_spec(path) is None:
+        raise failure(f"the measurement {name!r} is not part of this installation")
+    main = cast("Callable[[bool], Coroutine[Any, Any, Figures]]", import_module(path).main)
+    return run_on_loop(main(quick))
+
+
+def _view(figures: Figures) -> list[str]:
+    shown = fields(
+        [
+            ("bench", figures.get("bench")),
+            ("value", f"{_number(figures.get('value'))} {figures.get('unit', '')}"),
+            ("p50", _milliseconds(figures.get("p50Ms"))),
+            ("p99", _milliseconds(figures.get("p99Ms"))),
+            ("raw limit", _number(figures.get("rawLimit"))),
+            ("ratio", _number(figures.get("ratio"))),
+            ("store", figures.get("store")),
+            ("settings", figures.get("settings") or None),
+            ("version", figures.get("version")),
+        ]
+    )
+    if more := figures.get("figures"):
+        shown += ["", *table(more, _FIGURES)]
+    return [*shown, ""]
+
+
+def _number(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
+
+
+def _milliseconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f} ms"
+
+
+_FIGURES: Columns = [
+    ("FIGURE", "name"),
+    ("VALUE", lambda row: _number(row.get("value"))),
+    ("UNIT", "unit"),
+]

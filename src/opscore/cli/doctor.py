@@ -1,0 +1,100 @@
+"""`opscore doctor`: is everything here as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opscore.cli import exits
+from opscore.cli.exits import Stop
+from opscore.cli.output import paint, plain, print_json, print_lines, print_list
+from opscore.cli.settings import DEFAULT_DATABASE, DEFAULT_URL, DEFAULTS, Common, DatabaseUrl
+
+if TYPE_CHECKING:
+    from opscore.cli.checks import Finding
+
+
+async def doctor(*, database_url: DatabaseUrl = DEFAULT_DATABASE, common: Common = DEFAULTS) -> int:
+    """Examine this machine, the database and the server.
+
+    The database is only read, also while a server uses it. Exit code 1 when something fails.
+    """
+    findings: list[Finding] = []
+    async for finding in _examine(database_url, common):
+        findings.append(finding)
+        if common.format == "table":
+            print_lines(_lines(finding))
+    report = [finding.as_json() for finding in findings]
+    if common.format == "jsonl":
+        print_list(report, [], "jsonl")
+    if common.format == "json":
+        print_json(report)
+    failed = any(finding.level == "fail" for finding in findings)
+    return exits.ERROR if failed else exits.OK
+
+
+async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]:
+    from opscore.cli import checks
+    from opscore.core.errors import StoreRefused
+    from opscore.store.examine import path_of, sqlite_version
+
+    yield checks.sqlite(sqlite_version())
+    try:
+        path = path_of(database_url)
+    except StoreRefused as refusal:
+        path = None
+        yield checks.fail("database", str(refusal), checks.CHOOSE)
+    for finding in checks.machine(path.parent if path else Path()):
+        yield finding
+    if path:
+        for finding in _database(path):
+            yield finding
+    yield await _server(common)
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    from opscore.cli import checks
+    from opscore.store.examine import examine
+
+    if not path.exists():
+        yield checks.ok("database", f"{path} is not there yet; the first server makes it")
+        return
+    seen = examine(path)
+    used = "in use by a server" if seen.in_use else "not in use"
+    yield checks.ok("database", f"{path}: {checks.size(seen.size)}, {used}")
+    yield checks.written(seen.written_at, datetime.now(UTC))
+    yield checks.wal(seen.wal_size)
+    yield checks.schema(seen.schema, seen.known_schema, seen.damage)
+    if seen.schema is not None:
+        yield checks.integrity(seen.check, seen.damage)
+    if seen.counts:
+        text = ", ".join(f"{count} {name}" for name, count in seen.counts.items())
+        yield checks.ok("content", text)
+
+
+async def _server(common: Common) -> Finding:
+    from opscore.cli.checks import fail, ok, warn
+    from opscore.cli.remote import Unreachable, connect
+
+    try:
+        async with connect(common) as server:
+            described = await server.get("//openapi.json")
+            await server.get("/agent", limit=1)
+    except Unreachable as problem:
+        found, todo = f"nobody answers at {common.url}", "start one: opscore dev"
+        # A server that was named should be there; the default one may just not be started yet.
+        named = common.url.rstrip("/") != DEFAULT_URL
+        return fail("server", str(problem), todo) if named else warn("server", found, todo)
+    except Stop as refusal:
+        lines = [line.strip().removeprefix("error: ") for line in refusal.lines]
+        return fail("server", f"{common.url}: {lines[0]}", "; ".join(lines[1:]) or "see its log")
+    version = described.get("info", {}).get("version", "unknown")
+    return ok("server", f"{common.url} answers, version {version}")
+
+
+def _lines(finding: Finding) -> list[str]:
+    word = paint(f"{finding.level:<4}")
+    lines = [f"{word}  {finding.check:<16}{plain(finding.found)}"]
+    return [*lines, f"      {'':<16}→ {plain(finding.todo)}"] if finding.todo else lines

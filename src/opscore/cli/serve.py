@@ -1,0 +1,199 @@
+"""`opscore serve`, and what it shares with `opscore dev`: one server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from opscore.cli.exits import Stop, failure, usage
+from opscore.cli.loop import run_on_loop
+from opscore.cli.output import complain, say
+from opscore.cli.settings import (
+    DEFAULT_DATABASE,
+    DEFAULT_PORT,
+    ApiKey,
+    DatabaseUrl,
+    Host,
+    Port,
+    Profile,
+    WorkflowsDir,
+)
+
+if TYPE_CHECKING:
+    from opscore.api.settings import ServerSettings
+    from opscore.engine.engine import Engine
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], Parameter(help="From which level on to log.")
+]
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+SAVED_SECONDS = 1.0
+"""How soon `dev` notices that a template was saved."""
+MIN_KEY = 32
+LAST_PORT = 65_535
+
+
+def serve(
+    *,
+    database_url: DatabaseUrl = DEFAULT_DATABASE,
+    host: Host = "127.0.0.1",
+    port: Port = DEFAULT_PORT,
+    api_key: ApiKey = None,
+    workflows_dir: WorkflowsDir = None,
+    log_level: LogLevel = "info",
+    profile: Profile = None,
+) -> None:
+    """Start a server.
+
+    It needs a key (OPSCORE_API_KEY, 32 characters or more), logs JSON lines to stderr, and stops
+    gracefully on SIGTERM: what runs is given time to settle, nothing that was accepted is lost.
+    """
+    del profile  # read by the settings layer before this function is called
+    _check_key(api_key)
+    from opscore.api.settings import ServerSettings
+    from opscore.telemetry.logs import configure
+
+    configure(log_level, "json")
+    settings = ServerSettings(host=host, port=port, api_key=api_key)
+    start(Plan(settings, database_url, workflows_dir))
+
+
+def _check_key(api_key: str | None) -> None:
+    make_one = "make one: export OPSCORE_API_KEY=$(openssl rand -hex 32)"
+    if not api_key:
+        raise failure("a server needs a key", f"{make_one}; to try things out: opscore dev")
+    if len(api_key) < MIN_KEY:
+        raise failure(f"the key has fewer than {MIN_KEY} characters", make_one)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `follow_folder`: apply a template again whenever it is saved."""
+
+    settings: ServerSettings
+    database_url: str
+    workflows_dir: Path | None = None
+    follow_folder: bool = False
+    ready: Callable[[str], None] | None = None
+
+
+def start(plan: Plan) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises `Stop` with what to do when the port is taken, the key is bad, or the database is in use,
+    of a newer version, or damaged.
+    """
+    if not 0 <= plan.settings.port <= LAST_PORT:
+        raise usage(f"{plan.settings.port} is not a port", f"ports are 0 (any) to {LAST_PORT}")
+    if plan.workflows_dir is not None and not plan.workflows_dir.is_dir():
+        raise usage(f"{plan.workflows_dir} is not a directory", "see OPSCORE_WORKFLOWS_DIR")
+    refusal = run_on_loop(_serve(plan))
+    if refusal is not None:
+        raise refusal
+
+
+async def _serve(plan: Plan) -> Stop | None:
+    """The refusal is returned, not raised: the task group would wrap it."""
+    from opscore.api.server import run
+    from opscore.core.errors import OpsCoreError
+
+    folder = WorkflowFolder(plan.workflows_dir) if plan.workflows_dir else None
+    opened: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
+
+    async def open_engine() -> Engine:
+        engine = await _open(plan, folder)
+        opened.set_result(engine)
+        return engine
+
+    async with asyncio.TaskGroup() as group:
+        follower = group.create_task(_follow(plan, folder, opened))
+        try:
+            await run(open_engine, plan.settings, ready=plan.ready)
+        except OpsCoreError as refused:
+            return failure(str(refused))
+        finally:
+            follower.cancel()
+    return None
+
+
+async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
+    from opscore.engine.engine import Engine
+    from opscore.engine.settings import Settings
+
+    settings = Settings(development=plan.settings.development)
+    engine = await Engine.open(plan.database_url, settings=settings)
+    try:
+        if folder is not None:
+            await folder.apply(engine)
+    except BaseException:
+        await engine.close(0)
+        raise
+    return engine
+
+
+async def _follow(
+    plan: Plan, folder: WorkflowFolder | None, opened: asyncio.Future[Engine]
+) -> None:
+    engine = await opened
+    while plan.follow_folder and folder is not None:
+        await asyncio.sleep(SAVED_SECONDS)
+        await folder.apply(engine)
+
+
+class WorkflowFolder:
+    """The templates of a directory, each applied again when its file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[Path, tuple[int, int]] = {}
+        self._gone = False
+
+    async def apply(self, engine: Engine) -> None:
+        """Apply what is new or changed; a bad file is reported and the others load."""
+        for file, source in self._news():
+            await _apply(engine, file, source)
+
+    def _news(self) -> Iterator[tuple[Path, bytes]]:
+        for file in self._files():
+            try:
+                if self._changed(file):
+                    yield file, file.read_bytes()
+            except OSError as problem:
+                complain(f"error: {file}: {problem.strerror}")
+
+    def _files(self) -> list[Path]:
+        try:
+            found = sorted(one for one in self._path.iterdir() if one.suffix in SUFFIXES)
+        except OSError as problem:
+            if not self._gone:
+                complain(f"error: {self._path}: {problem.strerror}")
+            self._gone = True
+            return []
+        self._gone = False
+        return found
+
+    def _changed(self, file: Path) -> bool:
+        facts = file.stat()
+        stamp = (facts.st_mtime_ns, facts.st_size)
+        before = self._known.get(file)
+        self._known[file] = stamp
+        return stamp != before
+
+
+async def _apply(engine: Engine, file: Path, source: bytes) -> None:
+    from opscore.core.errors import Refusal
+
+    try:
+        made = await engine.orchestration.create_workflow(source, name_hint=file.stem)
+    except Refusal as refusal:
+        complain(f"error: {file}: {refusal.detail}")
+        for fault in refusal.faults:
+            place = f"{file}:{fault.line}:{fault.column}" if fault.line else fault.pointer
+            complain(f"  {place}: {fault.message}", *([f"    {fault.hint}"] if fault.hint else []))
+    else:
+        say(f"{file}: {made.name} {made.version} {'created' if made.created else 'unchanged'}")

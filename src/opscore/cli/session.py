@@ -1,0 +1,234 @@
+"""`opscore session …`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from opscore.cli.app import noun
+from opscore.cli.exits import usage
+from opscore.cli.inputs import given, labels, payload, read_json
+from opscore.cli.outcome import detached, error_text, watch_to_end
+from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
+from opscore.cli.progress import counts
+from opscore.cli.settings import DEFAULTS, Common
+
+app = noun("session", "Sessions: start, follow, control.")
+
+SessionId = Annotated[str, Parameter(help="The session's id.")]
+Why = Annotated[str, Parameter(help="Why, for the record.")]
+Priority = Annotated[int | None, Parameter(help="0 to 100; higher is sooner.")]
+Labels = Annotated[tuple[str, ...], Parameter(name="--label", negative=(), help="key=value.")]
+Words = Annotated[str, Parameter(name="KEY=VALUE", help="The input, word by word.")]
+Document = Annotated[
+    str | None, Parameter(name="--input", help="The input as JSON, @file.json or @-.")
+]
+
+
+@app.command
+async def start(
+    workflow: Annotated[str, Parameter(help="The template.")],
+    /,
+    *words: Words,
+    document: Document = None,
+    context: Annotated[str | None, Parameter(help="The context as JSON or @file.")] = None,
+    version: Annotated[str | None, Parameter(help="The template's version.")] = None,
+    priority: Priority = None,
+    label: Labels = (),
+    common: Common = DEFAULTS,
+) -> None:
+    """Start a session and leave; `opscore run` waits for its end."""
+    from opscore.cli.remote import connect
+
+    body = given(
+        workflow=workflow,
+        version=version,
+        input=payload(words, document),
+        context=read_json(context, "--context") if context else None,
+        priority=priority,
+        labels=labels(label),
+    )
+    async with connect(common) as server:
+        started = await server.post("/session", body)
+    print_one(started, lambda one: [one["sessionId"]], common.format)
+    if common.format == "table":
+        say(f"follow it: opscore session watch {started['sessionId']}")
+
+
+@app.command
+async def ls(
+    *,
+    workflow: Annotated[str | None, Parameter(help="Only those of this template.")] = None,
+    status: Annotated[
+        Literal["waiting", "processing", "paused", "completed", "error", "cancelled"] | None,
+        Parameter(help="Only those in this state."),
+    ] = None,
+    agent: Annotated[str | None, Parameter(help="Only those bound to this agent.")] = None,
+    label: Annotated[str | None, Parameter(help="Only those with this key=value.")] = None,
+    since: Annotated[str | None, Parameter(help="Started at or after (RFC 3339).")] = None,
+    until: Annotated[str | None, Parameter(help="Started before (RFC 3339).")] = None,
+    limit: Annotated[int, Parameter(help="At most this many.")] = 100,
+    common: Common = DEFAULTS,
+) -> None:
+    """List sessions, newest first."""
+    from opscore.cli.remote import connect
+
+    wanted = given(
+        workflow=workflow, status=status, agent=agent, label=label, since=since, until=until
+    )
+    async with connect(common) as server:
+        found = await server.listing("/session", "sessions", limit, **wanted)
+    print_list(found, _LIST, common.format)
+
+
+@app.command
+async def show(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
+    """Show a session with its steps, error and output."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        found = await server.get(f"/session/{part(session)}")
+    print_one(found, _view, common.format)
+
+
+@app.command
+async def watch(
+    session: SessionId,
+    /,
+    *,
+    timeout: Annotated[
+        float | None, Parameter(help="Give up after this many seconds (exit code 5).")
+    ] = None,
+    common: Common = DEFAULTS,
+) -> int:
+    """Follow a session to its end; the exit code is its outcome."""
+    from opscore.cli.remote import connect
+
+    async with connect(common) as server:
+        try:
+            return await watch_to_end(server, session, common.format, timeout)
+        except asyncio.CancelledError:
+            detached(session)
+            raise
+
+
+@app.command
+async def cancel(session: SessionId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
+    """Cancel a session: nothing new starts, what runs is told to stop."""
+    await _control(common, session, "cancel", reason, "is being cancelled")
+
+
+@app.command
+async def pause(session: SessionId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
+    """Start nothing new; what runs may finish."""
+    await _control(common, session, "pause", reason, "is paused")
+
+
+@app.command
+async def resume(session: SessionId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
+    """Go on with a paused session."""
+    await _control(common, session, "resume", reason, "goes on")
+
+
+@app.command
+async def retry(session: SessionId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
+    """Run the failed steps again; outputs of completed ones are kept."""
+    await _control(common, session, "retry", reason, "tries its failed steps again")
+
+
+@app.command
+async def edit(
+    session: SessionId,
+    /,
+    *,
+    priority: Priority = None,
+    label: Labels = (),
+    metadata: Annotated[str | None, Parameter(help="A JSON object, or @file.")] = None,
+    common: Common = DEFAULTS,
+) -> None:
+    """Change priority, labels (the set given replaces the old one) or metadata."""
+    from opscore.cli.remote import connect, part
+
+    changes: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if label:
+        changes["labels"] = labels(label)
+    if metadata is not None:
+        changes["metadata"] = read_json(metadata, "--metadata")
+    if not changes:
+        raise usage("nothing to change", "give --priority, --label or --metadata")
+    async with connect(common) as server:
+        changed = await server.patch(f"/session/{part(session)}", changes)
+    _told(common, changed, f"{session} changed")
+
+
+@app.command
+async def rm(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
+    """Delete a finished session with its history."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        await server.delete(f"/session/{part(session)}")
+    say(f"{session} deleted")
+
+
+async def _control(common: Common, session: str, verb: str, reason: str, words: str) -> None:
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        answer = await server.post(f"/session/{part(session)}/{verb}", {"reason": reason})
+    _told(common, answer, f"{session} {words}")
+
+
+def _told(common: Common, answer: Any, words: str) -> None:
+    if common.format == "table":
+        say(words)
+    else:
+        print_one(answer or {}, lambda one: fields(one.items()), common.format)
+
+
+def _view(session: Any) -> list[str]:
+    shown = fields(
+        [
+            ("session", session.get("sessionId")),
+            ("workflow", f"{session.get('workflow')} {session.get('version')}"),
+            ("status", session.get("status")),
+            ("cancelling", True if session.get("cancelling") else None),
+            ("waiting for", session.get("waitingFor")),
+            ("priority", session.get("priority")),
+            ("labels", session.get("labels") or None),
+            ("bound to", session.get("agentId")),
+            ("error", error_text(session.get("error"))),
+            ("created", session.get("createdAt")),
+            ("finished", session.get("finishedAt")),
+            ("trace", session.get("traceId")),
+        ]
+    )
+    steps = [{"step": name, **state} for name, state in session.get("steps", {}).items()]
+    if steps:
+        shown += ["", *table(steps, _STEPS)]
+    shown += block("input", session.get("input"))
+    if session.get("output") is not None:
+        shown += block("output", session["output"])
+    return shown
+
+
+_LIST: Columns = [
+    ("SESSION", "sessionId"),
+    ("WORKFLOW", "workflow"),
+    ("VERSION", "version"),
+    ("STATUS", "status"),
+    ("WAITING FOR", "waitingFor"),
+    ("PRIORITY", "priority"),
+    ("CREATED", "createdAt"),
+    ("FINISHED", "finishedAt"),
+]
+_STEPS: Columns = [
+    ("STEP", "step"),
+    ("STATUS", "status"),
+    ("TASKS", lambda row: counts(row) or None),
+    ("STARTED", "startedAt"),
+    ("FINISHED", "finishedAt"),
+    ("ERROR", lambda row: error_text(row.get("error"))),
+]

@@ -1,0 +1,145 @@
+"""Where a setting comes from: flag, then `OPSCORE_*`, then the profile, then `opscore.toml`.
+
+cyclopts reads flags and environment by itself (`env_var` on each parameter); this file adds the
+two layers of `opscore.toml` with cyclopts' own dictionary source. Only the settings named in
+`FILE_KEYS` may stand in the file, so that a stray key can never fill an argument of a command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from cyclopts import Parameter
+
+from opscore.cli.exits import Stop, usage
+
+if TYPE_CHECKING:
+    from cyclopts import App, ArgumentCollection
+
+DEFAULT_URL = "http://127.0.0.1:8700"
+DEFAULT_DATABASE = "sqlite:///ops.db"
+DEFAULT_PORT = 8700
+SETTINGS_FILE = "opscore.toml"
+FILE_KEYS = frozenset(
+    {
+        "url",
+        "api_key",
+        "namespace",
+        "output",
+        "database_url",
+        "host",
+        "port",
+        "workflows_dir",
+    }
+)
+
+OutputFormat = Literal["table", "json", "jsonl"]
+DatabaseUrl = Annotated[
+    str,
+    Parameter(env_var="OPSCORE_DATABASE_URL", help="The database, as sqlite:///path/to/ops.db."),
+]
+Host = Annotated[str, Parameter(env_var="OPSCORE_HOST", help="Address to listen on.")]
+Port = Annotated[int, Parameter(env_var="OPSCORE_PORT", help="Port to listen on.")]
+WorkflowsDir = Annotated[
+    Path | None,
+    Parameter(env_var="OPSCORE_WORKFLOWS_DIR", help="Apply the templates of this directory."),
+]
+ApiKey = Annotated[
+    str | None,
+    Parameter(env_var="OPSCORE_API_KEY", help="The key; better set in the environment."),
+]
+Profile = Annotated[
+    str | None,
+    Parameter(env_var="OPSCORE_PROFILE", help="Use [profile.NAME] of opscore.toml."),
+]
+JsonFlag = Annotated[bool, Parameter(name="--json", negative=(), help="The same as -o json.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What every command that talks to a server takes."""
+
+    output: Annotated[
+        OutputFormat, Parameter(name=("--output", "-o"), help="How to print the data.")
+    ] = "table"
+    as_json: JsonFlag = False
+    url: Annotated[str, Parameter(env_var="OPSCORE_URL", help="The server.")] = DEFAULT_URL
+    api_key: ApiKey = None
+    namespace: Annotated[
+        str | None, Parameter(env_var="OPSCORE_NAMESPACE", help="The namespace to work in.")
+    ] = None
+    profile: Profile = None
+
+    @property
+    def format(self) -> OutputFormat:
+        """The output format after `--json` had its say."""
+        return "json" if self.as_json else self.output
+
+
+DEFAULTS = Common()
+"""The default of every `common` parameter (one object: cyclopts fills in what is given)."""
+
+
+def apply_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill what flags and environment left open from the profile, then from the file itself.
+
+    A config source in the sense of cyclopts. Raises `Stop` (usage) for a key that is not a setting
+    and for a profile that the file does not have.
+    """
+    table = _read_file()
+    profiles = cast("dict[str, dict[str, Any]]", table.pop("profile", {}))
+    wanted = _given(arguments, "--profile")
+    if wanted is not None:
+        if wanted not in profiles:
+            raise _no_profile(wanted, profiles)
+        _fill(app, commands, arguments, profiles[wanted], f"profile.{wanted}")
+    _fill(app, commands, arguments, table, "")
+
+
+def _read_file() -> dict[str, Any]:
+    path = Path(SETTINGS_FILE)
+    if not path.is_file():
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        raise usage(f"{SETTINGS_FILE}: {problem}") from None
+
+
+def _given(arguments: ArgumentCollection, name: str) -> str | None:
+    argument = arguments.get(name, None)
+    return argument.tokens[0].value if argument and argument.tokens else None
+
+
+def _no_profile(wanted: str, profiles: dict[str, dict[str, Any]]) -> Stop:
+    known = ", ".join(sorted(profiles)) or "none"
+    return usage(f"there is no profile {wanted!r} in {SETTINGS_FILE}", f"it has: {known}")
+
+
+def _fill(
+    app: App,
+    commands: tuple[str, ...],
+    arguments: ArgumentCollection,
+    table: dict[str, Any],
+    place: str,
+) -> None:
+    from cyclopts.config import Dict
+
+    settings = {key.replace("-", "_"): value for key, value in table.items()}
+    where = f"{SETTINGS_FILE} [{place}]" if place else SETTINGS_FILE
+    if stray := sorted(set(settings) - FILE_KEYS):
+        hint = f"settings are: {', '.join(sorted(FILE_KEYS))}"
+        raise usage(f"{where}: unknown setting {stray[0]!r}", hint)
+    mine = {key: value for key, value in settings.items() if _takes(arguments, key)}
+    source = Dict(mine, source=where, use_commands_as_keys=False)
+    source(app, commands, arguments)
+
+
+def _takes(arguments: ArgumentCollection, key: str) -> bool:
+    """Whether this command has the setting as an option (a positional of that name is another)."""
+    return arguments.get(f"--{key.replace('_', '-')}", None) is not None

@@ -1,0 +1,211 @@
+"""`opscore task …`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from opscore.cli.app import noun
+from opscore.cli.exits import usage
+from opscore.cli.inputs import given, labels, payload, value
+from opscore.cli.outcome import error_text
+from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
+from opscore.cli.settings import DEFAULTS, Common
+
+app = noun("task", "Tasks: enqueue, read, repeat by hand.")
+
+TaskId = Annotated[str, Parameter(help="The task's id.")]
+Why = Annotated[str, Parameter(help="Why, for the record.")]
+
+
+@app.command
+async def enqueue(
+    capability: Annotated[str | None, Parameter(help="What the task needs.")] = None,
+    /,
+    *words: Annotated[str, Parameter(name="KEY=VALUE", help="The input, word by word.")],
+    agent: Annotated[str | None, Parameter(help="Only this agent, by name.")] = None,
+    document: Annotated[
+        str | None, Parameter(name="--input", help="The input as JSON or @file.")
+    ] = None,
+    priority: Annotated[int | None, Parameter(help="0 to 100; higher is sooner.")] = None,
+    delay: Annotated[float | None, Parameter(help="Seconds to wait first.")] = None,
+    due_at: Annotated[str | None, Parameter(help="Not before this time (RFC 3339).")] = None,
+    retry: Annotated[
+        str | None, Parameter(help='As in a template: 3, or {"maxAttempts": 3, …}.')
+    ] = None,
+    timeout: Annotated[
+        str | None, Parameter(help='As in a template: 30s, or {"attempt": "30s", …}.')
+    ] = None,
+    label: Annotated[
+        tuple[str, ...], Parameter(name="--label", negative=(), help="key=value.")
+    ] = (),
+    common: Common = DEFAULTS,
+) -> None:
+    """Enqueue one task: `opscore task enqueue summarize text=hello`."""
+    from opscore.cli.remote import connect
+
+    if capability and "=" in capability:
+        capability, words = None, (capability, *words)
+    if not capability and not agent:
+        raise usage("name a capability or an --agent", "opscore task enqueue summarize text=hello")
+    body = given(
+        capability=capability,
+        agent=agent,
+        input=payload(words, document),
+        priority=priority,
+        delaySeconds=delay,
+        dueAt=due_at,
+        retry=value(retry) if retry else None,
+        timeout=value(timeout) if timeout else None,
+        labels=labels(label),
+    )
+    async with connect(common) as server:
+        made = await server.post("/task", body)
+    print_one(made, _all, common.format)
+    if common.format == "table":
+        say(f"follow it: opscore task show {made['taskId']}")
+
+
+@app.command
+async def ls(
+    *,
+    status: Annotated[
+        Literal["scheduled", "available", "running", "completed", "failed", "cancelled"] | None,
+        Parameter(help="Only those in this state."),
+    ] = None,
+    agent: Annotated[str | None, Parameter(help="Only those of this agent.")] = None,
+    capability: Annotated[str | None, Parameter(help="Only those that need this.")] = None,
+    session: Annotated[str | None, Parameter(help="Only those of this session.")] = None,
+    dead: Annotated[bool, Parameter(negative=(), help="Only those that failed for good.")] = False,
+    limit: Annotated[int, Parameter(help="At most this many.")] = 100,
+    common: Common = DEFAULTS,
+) -> None:
+    """List tasks."""
+    from opscore.cli.remote import connect
+
+    wanted = given(status=status, agent=agent, capability=capability, session=session)
+    if dead:
+        wanted["dead"] = True
+    async with connect(common) as server:
+        found = await server.listing("/task", "tasks", limit, **wanted)
+    print_list(found, _LIST, common.format)
+
+
+@app.command
+async def show(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
+    """Show a task with every attempt."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        found = await server.get(f"/task/{part(task)}")
+    print_one(found, _view, common.format)
+
+
+@app.command
+async def retry(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
+    """Try a failed task once more."""
+    await _control(common, task, "retry", None, "will be tried again")
+
+
+@app.command
+async def fallback(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
+    """Give the task's work to its next fallback."""
+    await _control(common, task, "fallback", None, "goes to its fallback")
+
+
+@app.command
+async def cancel(task: TaskId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
+    """Cancel a task."""
+    await _control(common, task, "cancel", {"reason": reason}, "is being cancelled")
+
+
+@app.command
+async def edit(
+    task: TaskId,
+    /,
+    *,
+    priority: Annotated[int, Parameter(help="0 to 100; higher is sooner.")],
+    common: Common = DEFAULTS,
+) -> None:
+    """Change a task's priority."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        changed = await server.patch(f"/task/{part(task)}", {"priority": priority})
+    if common.format == "table":
+        say(f"{task}: priority {priority}")
+    else:
+        print_one(changed or {}, _all, common.format)
+
+
+async def _control(common: Common, task: str, verb: str, body: object, words: str) -> None:
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        answer = await server.post(f"/task/{part(task)}/{verb}", body)
+    if common.format == "table":
+        say(f"{task} {words}")
+    else:
+        print_one(answer or {}, _all, common.format)
+
+
+def _all(record: Any) -> list[str]:
+    return fields(record.items())
+
+
+def _view(task: Any) -> list[str]:
+    progress = task.get("progress")
+    shown = fields(
+        [
+            ("task", task.get("taskId")),
+            ("session", task.get("sessionId")),
+            ("step", task.get("step")),
+            ("item", task.get("index")),
+            ("status", task.get("status")),
+            ("needs", task.get("capability")),
+            ("agent", task.get("agentId") or task.get("agent")),
+            ("priority", task.get("priority")),
+            ("attempt", task.get("attempt")),
+            ("failures", task.get("failures")),
+            ("progress", None if progress is None else f"{progress:.0%}"),
+            ("message", task.get("progressMessage") or None),
+            ("error", error_text(task.get("error"))),
+            ("due", task.get("dueAt")),
+            ("created", task.get("createdAt")),
+            ("finished", task.get("finishedAt")),
+        ]
+    )
+    shown += block("input", task.get("input"))
+    if task.get("output") is not None:
+        shown += block("output", task["output"])
+    if attempts := task.get("attemptHistory"):
+        shown += ["", *table(attempts, _ATTEMPTS)]
+    return shown
+
+
+def _step(task: Any) -> str:
+    index = task.get("index")
+    return task.get("step", "") + ("" if index is None else f"[{index}]")
+
+
+_LIST: Columns = [
+    ("TASK", "taskId"),
+    ("STATUS", "status"),
+    ("STEP", _step),
+    ("NEEDS", lambda row: row.get("capability") or f"agent {row.get('agent')}"),
+    ("AGENT", "agentId"),
+    ("ATTEMPT", "attempt"),
+    ("PRIORITY", "priority"),
+    ("CREATED", "createdAt"),
+    ("ERROR", lambda row: error_text(row.get("error"))),
+]
+_ATTEMPTS: Columns = [
+    ("ATTEMPT", "attempt"),
+    ("AGENT", "agentId"),
+    ("INSTANCE", "instanceId"),
+    ("STARTED", "startedAt"),
+    ("ENDED", "endedAt"),
+    ("OUTCOME", lambda row: row.get("outcome") or "running"),
+    ("ERROR", lambda row: error_text(row.get("error"))),
+]

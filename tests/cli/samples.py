@@ -1,0 +1,168 @@
+"""Answers as the contract's own types write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from opscore.wire.agent import AgentPage, AgentView, InstanceView, StateRecord
+from opscore.wire.session import (
+    EventView,
+    History,
+    SessionAccepted,
+    SessionSummary,
+    SessionView,
+    StepView,
+)
+from opscore.wire.task import AttemptView, TaskError, TaskView
+
+AT = "2026-04-01T12:00:00.000001Z"
+
+
+def agent(name: str = "summarizer", agent_id: str = "agt_1", **changes: Any) -> AgentView:
+    view = AgentView(
+        agent_id=agent_id,
+        agent_name=name,
+        namespace="default",
+        version="1.0",
+        capabilities=["summarize"],
+        channel="stream",
+        contact_endpoint=None,
+        max_in_flight=4,
+        labels={},
+        metadata={},
+        schemas={},
+        state="idle",
+        reported_state="idle",
+        details=None,
+        online=True,
+        in_flight=1,
+        instances=[InstanceView(instance_id="i1", online=True, max_in_flight=4, in_flight=1)],
+        last_error=None,
+        created_at=AT,
+        updated_at=AT,
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def agents(*views: AgentView, cursor: str | None = None) -> AgentPage:
+    return AgentPage(agents=list(views), next_cursor=cursor)
+
+
+def state(word: Any = "draining") -> StateRecord:
+    return StateRecord(agent_id="agt_1", state=word, reported_state=None, at=AT)
+
+
+def step(status: str, total: int = 1, completed: int = 0, **changes: Any) -> StepView:
+    view = StepView(status=status, tasks=[], total=total, completed=completed, failed=0, running=0)
+    return msgspec.structs.replace(view, **changes)
+
+
+def session(status: Any = "completed", **changes: Any) -> SessionView:
+    view = SessionView(
+        session_id="ses_1",
+        workflow="greet",
+        version="1",
+        status=status,
+        waiting_for=None,
+        cancelling=False,
+        input=msgspec.Raw(b'{"name":"Ada"}'),
+        context=msgspec.Raw(b"{}"),
+        output=msgspec.Raw(b'{"text":"hello"}' if status == "completed" else b"null"),
+        error=None,
+        steps={},
+        priority=50,
+        labels={},
+        agent_id=None,
+        created_at=AT,
+        updated_at=AT,
+        finished_at=None,
+        trace_id="t",
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def summary(session_id: str = "ses_1", **changes: Any) -> SessionSummary:
+    view = SessionSummary(
+        session_id=session_id,
+        workflow="greet",
+        version="1",
+        status="processing",
+        waiting_for=None,
+        priority=50,
+        labels={},
+        agent_id=None,
+        created_at=AT,
+        updated_at=AT,
+        finished_at=None,
+        trace_id="t",
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def accepted() -> SessionAccepted:
+    return SessionAccepted(session_id="ses_1")
+
+
+def history(first: int, last: int, cursor: str | None = None) -> History:
+    return History(
+        events=[
+            EventView(
+                event_id=f"evt_{number}",
+                position=number,
+                session_id="ses_1",
+                agent_id=None,
+                seq=number,
+                at=AT,
+                type="task.completed",
+                version=1,
+                data=msgspec.Raw(b"{}"),
+            )
+            for number in range(first, last + 1)
+        ],
+        next_cursor=cursor,
+    )
+
+
+def task(**changes: Any) -> TaskView:
+    view = TaskView(
+        task_id="tsk_1-1",
+        session_id="ses_1",
+        step="greet",
+        index=3,
+        member=0,
+        capability="greet",
+        agent=None,
+        status="failed",
+        attempt=2,
+        failures=2,
+        priority=50,
+        input=msgspec.Raw(b'{"name":"Ada"}'),
+        output=msgspec.Raw(b"null"),
+        error=TaskError(error_class="fatal", message="no such name"),
+        due_at=None,
+        created_at=AT,
+        updated_at=AT,
+        finished_at=AT,
+        agent_id="agt_1",
+        instance_id="i1",
+        attempt_history=[
+            AttemptView(
+                attempt=number,
+                agent_id=f"agt_{number}",
+                instance_id="i1",
+                started_at=AT,
+                ended_at=AT,
+                outcome="failed",
+                error=TaskError(error_class="timeout", message=f"slow {number}"),
+            )
+            for number in (1, 2)
+        ],
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def as_json(answer: object) -> Any:
+    """As a client reads it."""
+    return msgspec.json.decode(msgspec.json.encode(answer))
