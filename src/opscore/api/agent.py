@@ -148,7 +148,6 @@ async def heartbeat(call: Call, body: AgentHeartbeat) -> Reply:
         body.instance_id,
         body.attempts,
         namespace=call.namespace,
-        actor=Actor("agent", agent_id),
     )
     return accepted(HeartbeatAnswer(stale=stale))
 

@@ -47,6 +47,8 @@ class Dropped(OpsCoreError):
 class InstanceStream:
     """Reads what an instance says and writes what the engine has for it (a `Receiver`)."""
 
+    local = False
+
     __slots__ = (
         "_clock",
         "_closing",

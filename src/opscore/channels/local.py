@@ -11,9 +11,9 @@ import msgspec
 import structlog
 
 from opscore.core.types import ErrorInfo, Micros
-from opscore.engine.lifecycle import Connection, Lifecycle
+from opscore.engine.lifecycle import AgentDetails, Connection, Lifecycle
 from opscore.engine.orchestration import Orchestration
-from opscore.engine.records import AgentDetails, ClaimedAttempt, SettlementReport, VerdictRecord
+from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
 
 Function = Callable[[Any], Any]
 """Takes the decoded input; may be a coroutine function; what it gives is the output."""

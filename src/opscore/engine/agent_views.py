@@ -124,7 +124,7 @@ def _past(
 EVENTS_PER_READ = 500
 
 
-async def read_history(store: Store, agent_id: str, seq: int, limit: int) -> Paged:
+async def read_history(store: Store, agent_id: str, seq: int, limit: int) -> Paged[StateRecord]:
     """`limit` changes of state after the event number `seq`, oldest first."""
     found: list[StateRecord] = []
     while rows := await store.agent_journal(agent_id, seq, EVENTS_PER_READ):

@@ -171,7 +171,7 @@ class Lifecycle:
         cursor: str | None = None,
         limit: int = 50,
         namespace: str = DEFAULT_NAMESPACE,
-    ) -> Paged:
+    ) -> Paged[AgentRecord]:
         """Agents by name.
 
         `label` is `key=value` or a key, `q` a part of a name, id or capability; `cursor` is the
@@ -235,7 +235,7 @@ class Lifecycle:
         cursor: str | None = None,
         limit: int = 100,
         namespace: str = DEFAULT_NAMESPACE,
-    ) -> Paged:
+    ) -> Paged[StateRecord]:
         """All changes of state, oldest first; `cursor` is the number of the last event seen.
 
         Raises NotFound, Invalid.
