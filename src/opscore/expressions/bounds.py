@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from opscore.expressions.chunking import CHUNK
 from opscore.expressions.references import path_of
 from opscore.expressions.tree import Call, Fold, Items, Literal, Name, Node, Select, walk
 
@@ -103,12 +104,9 @@ Extents: TypeAlias = Mapping[tuple[str, ...], Extent]
 _SMALL = Extent(8, 0)
 
 
-def check_cost(root: Node, known: Extents, *, copying: bool) -> None:
-    """Raise `TooCostly` when the evaluation may cost more than the bounds of this module.
-
-    `copying` says that `map` and `filter` copy their result for every item.
-    """
-    _Estimate(known, copying).extent(root, {}, 1)
+def check_cost(root: Node, known: Extents) -> None:
+    """Raise `TooCostly` when the evaluation may cost more than the bounds of this module."""
+    _Estimate(known).extent(root, {}, 1)
 
 
 @dataclass(slots=True)
@@ -116,7 +114,6 @@ class _Estimate:
     """`extent` gives the extent of a node's value and adds what it costs, `times` over."""
 
     known: Extents
-    copying: bool
     work: int = 0
 
     def extent(self, node: Node, local: Mapping[str, Extent], times: int) -> Extent:
@@ -166,8 +163,10 @@ class _Estimate:
         item = _inside(Extent(source.size // max(count, 1) + _ITEM, 0))
         inner = {**local, **dict.fromkeys(node.variables, item), node.accumulator: _NOTHING}
         rounds = min(times * count, MAX_ITERATIONS)
-        appends = self.copying and isinstance(node.start, Items)
-        self._add(rounds * (1 + appends * count * _COPY // 2))
+        copied = 0
+        if isinstance(node.start, Items):  # map and filter, see `chunking`
+            copied = min(count, CHUNK) + count // CHUNK if _in_chunks(node, local) else count
+        self._add(rounds * (1 + copied * _COPY // 2))
         self.extent(node.condition, inner, rounds)
         step = self.extent(node.step, inner, rounds)
         result = Extent(self._grown(start.size + count * step.size), count)
@@ -185,6 +184,14 @@ class _Estimate:
 
 
 _NOTHING = Extent(0, 0)
+
+
+def _in_chunks(node: Fold, local: Mapping[str, Extent]) -> bool:
+    source: Node = node
+    while isinstance(source, Fold) and isinstance(source.start, Items):
+        source = source.source
+    path = path_of(source)
+    return path is not None and path.path[0] not in local
 
 
 def _inside(outer: Extent) -> Extent:

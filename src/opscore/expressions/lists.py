@@ -1,7 +1,11 @@
 """List functions that CEL's own extensions lack in this library (names as in cel-go's `lists`).
 
-`[3, 1].sort()`, `.distinct()`, `.flatten()`, `.flatten(depth)`, `.slice(from, to)`, `.reverse()`,
-`.first()`, `.last()` (null when there is none) and `lists.range(n)`.
+`[3, 1].sort()`, `.distinct()`, `.flatten()`, `.flatten(depth)`, `.slice(from, to)`, `.reverse()`
+and `lists.range(n)`.
+
+The library (cel-expr-python 0.1.3) never frees what it hands to a Python function, nor what it gets
+back. So each function changes the list it was given and returns that very list, and the lists are
+emptied before the next evaluation: what stays behind is an empty list, some hundred bytes.
 """
 
 from __future__ import annotations
@@ -19,49 +23,59 @@ _LIST = cel.Type.List(cel.Type.DYN)
 _INT = cel.Type.INT
 
 
-def list_functions() -> cel.CelExtension:
-    """The extension to give to `cel.NewEnv`."""
-    return cel.CelExtension(
-        "opscore.lists",
-        [
-            _method("sort", _sort),
-            _method("distinct", _distinct),
-            cel.FunctionDecl(
-                "flatten",
-                [
-                    _overload("list_flatten", _flatten, []),
-                    _overload("list_flatten_depth", _flatten_to, [_INT]),
-                ],
-            ),
-            cel.FunctionDecl("slice", [_overload("list_slice", _slice, [_INT, _INT])]),
-            _method("reverse", _reverse),
-            _method("first", _first, cel.Type.DYN),
-            _method("last", _last, cel.Type.DYN),
-            cel.FunctionDecl(
-                "lists.range", [cel.Overload("lists_range", _LIST, [_INT], impl=_range)]
-            ),
-        ],
-    )
+class ListFunctions:
+    """The functions of one environment, and the lists they have touched."""
 
+    def __init__(self) -> None:
+        self._touched: list[list[Any]] = []
 
-def _method(name: str, function: Callable[..., Any], gives: cel.Type = _LIST) -> cel.FunctionDecl:
-    return cel.FunctionDecl(name, [_overload(f"list_{name}", function, [], gives)])
+    def forget(self) -> None:
+        """Empty the lists of the last evaluation. Its result must have been used by now."""
+        for each in self._touched:
+            each.clear()
+        self._touched.clear()
 
+    def extension(self) -> cel.CelExtension:
+        """What to give to `cel.NewEnv`."""
+        of_range = cel.Overload("lists_range", _LIST, [_INT], impl=self._range)
+        flatten = [self._overload("flatten", _flatten), self._overload("flatten", _flatten, _INT)]
+        return cel.CelExtension(
+            "opscore.lists",
+            [
+                cel.FunctionDecl("sort", [self._overload("sort", _sort)]),
+                cel.FunctionDecl("distinct", [self._overload("distinct", _distinct)]),
+                cel.FunctionDecl("flatten", flatten),
+                cel.FunctionDecl("slice", [self._overload("slice", _slice, _INT, _INT)]),
+                cel.FunctionDecl("reverse", [self._overload("reverse", _reverse)]),
+                cel.FunctionDecl("lists.range", [of_range]),
+            ],
+        )
 
-def _overload(
-    name: str, function: Callable[..., Any], more: list[cel.Type], gives: cel.Type = _LIST
-) -> cel.Overload:
-    return cel.Overload(name, gives, [_LIST, *more], is_member=True, impl=function)
+    def _overload(self, name: str, change: Callable[..., None], *more: cel.Type) -> cel.Overload:
+        def changed(items: list[Any], *arguments: Any) -> list[Any]:
+            self._touched.append(items)
+            change(items, *arguments)
+            return items
+
+        number = f"list_{name}_{len(more)}"
+        return cel.Overload(number, _LIST, [_LIST, *more], is_member=True, impl=changed)
+
+    def _range(self, count: int) -> list[int]:
+        if not 0 <= count <= MAX_RANGE:
+            raise ValueError(f"lists.range() goes up to {MAX_RANGE}, not {count}")
+        found = list(range(count))
+        self._touched.append(found)
+        return found
 
 
 # An exception raised here becomes an error value of the expression with the same words.
 
 
-def _sort(items: list[Any]) -> list[Any]:
+def _sort(items: list[Any]) -> None:
     kinds = {_order_kind(item) for item in items}
     if len(kinds) > 1:
         raise ValueError(f"sort() needs items of one type, not {' and '.join(sorted(kinds))}")
-    return sorted(items)
+    items.sort()
 
 
 def _order_kind(item: object) -> str:
@@ -76,8 +90,8 @@ def _order_kind(item: object) -> str:
             return type(item).__name__
 
 
-def _distinct(items: list[Any]) -> list[Any]:
-    return list({_identity(item): item for item in reversed(items)}.values())[::-1]
+def _distinct(items: list[Any]) -> None:
+    items[:] = list({_identity(item): item for item in reversed(items)}.values())[::-1]
 
 
 def _identity(item: object) -> object:
@@ -91,39 +105,20 @@ def _identity(item: object) -> object:
     return bytes(item) if isinstance(item, bytearray) else item
 
 
-def _flatten(items: list[Any]) -> list[Any]:
-    return _flatten_to(items, 1)
-
-
-def _flatten_to(items: list[Any], depth: int) -> list[Any]:
+def _flatten(items: list[Any], depth: int = 1) -> None:
     if depth < 0:
         raise ValueError("flatten() needs a depth of 0 or more")
     for _ in range(depth):
         if not any(is_list(item) for item in items):
-            break
-        items = [each for item in items for each in (item if is_list(item) else [item])]
-    return items
+            return
+        items[:] = [each for item in items for each in (item if is_list(item) else [item])]
 
 
-def _slice(items: list[Any], start: int, end: int) -> list[Any]:
+def _slice(items: list[Any], start: int, end: int) -> None:
     if not 0 <= start <= end <= len(items):
         raise ValueError(f"slice({start}, {end}) is outside a list of {len(items)}")
-    return items[start:end]
+    items[:] = items[start:end]
 
 
-def _reverse(items: list[Any]) -> list[Any]:
-    return items[::-1]
-
-
-def _first(items: list[Any]) -> object:
-    return items[0] if items else None
-
-
-def _last(items: list[Any]) -> object:
-    return items[-1] if items else None
-
-
-def _range(count: int) -> list[int]:
-    if not 0 <= count <= MAX_RANGE:
-        raise ValueError(f"lists.range() goes up to {MAX_RANGE}, not {count}")
-    return list(range(count))
+def _reverse(items: list[Any]) -> None:
+    items.reverse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,9 +18,9 @@ from opscore.core.reading import NOT_YET, shortened, suggest
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
 from opscore.expressions.bounds import TooCostly, check_cost, is_light
-from opscore.expressions.collecting import Collector, collecting, survives_python
+from opscore.expressions.chunking import chunked, chunks
 from opscore.expressions.immortal import keep_none_alive
-from opscore.expressions.lists import list_functions
+from opscore.expressions.lists import ListFunctions
 from opscore.expressions.references import Needed, Reference, needed, plain_path, references
 from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
@@ -44,7 +45,7 @@ class Language:
 
     def __init__(self) -> None:
         keep_none_alive()
-        self._collector = Collector()
+        self._functions = ListFunctions()
         self._environment = cel.NewEnv(
             variables=dict.fromkeys(NAMES, cel.Type.DYN),
             extensions=[
@@ -52,8 +53,7 @@ class Language:
                 ext_strings.ExtStrings(),
                 ext_bindings.ExtBindings(),
                 ext_encoders.ExtEncoders(),
-                list_functions(),
-                self._collector.functions(),
+                self._functions.extension(),
             ],
         )
 
@@ -74,10 +74,10 @@ class Language:
             if isinstance(node, Name) and node.name.startswith("."):
                 place = _place(text, tree.offsets.get(node.id, 0))
                 raise NotCel(f"{place}: a name cannot begin with a dot")
-        changed = collecting(serialised) if survives_python(tree.root) else None
-        if changed is not None:
-            compiled = self._environment.deserialize(changed)
-        return Program(text, compiled, tree, self._collector, changed is not None)
+        second = chunked(serialised, frozenset(NAMES))
+        long = self._environment.deserialize(second.serialised) if second else None
+        paths = second.paths if second else dict[str, tuple[str, ...]]()
+        return Program(text, compiled, long, paths, tree, self._functions)
 
 
 class NotCel(Exception):
@@ -86,13 +86,17 @@ class NotCel(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One compiled expression."""
+    """One compiled expression.
+
+    `long` is its form for long lists, which reads the data at `chunks` in chunks.
+    """
 
     text: str
     compiled: cel.Expression
+    long: cel.Expression | None
+    chunks: Mapping[str, tuple[str, ...]]
     tree: SyntaxTree
-    collector: Collector
-    collects: bool
+    functions: ListFunctions
 
     @cached_property
     def mentions(self) -> tuple[Reference, ...]:
@@ -143,7 +147,7 @@ def _evaluated(program: Program, scope: Scope) -> Any:
     if not program.light:
         try:
             extents = {each.path: extent_at(each.path, scope) for each in program.mentions}
-            check_cost(program.tree.root, extents, copying=not program.collects)
+            check_cost(program.tree.root, extents)
         except TooCostly as error:
             raise ExpressionFailed(str(error), LIMIT) from None
     return _value(program, variables(program.needed, scope))
@@ -163,8 +167,11 @@ def _value(program: Program, data: dict[str, Any]) -> Any:
 
 
 def _run(program: Program, data: dict[str, Any]) -> cel.Value:
-    program.collector.clear()
+    program.functions.forget()
+    more = chunks(program.chunks, data) if program.long else None
     try:
+        if program.long and more:
+            return program.long.eval(data=data | more)
         return program.compiled.eval(data=data)
     except RuntimeError as error:
         message = str(error)

@@ -21,7 +21,6 @@ class Literal:
     id: int
     value: str | None
     size: int
-    unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +93,11 @@ def read_tree(serialised: bytes) -> SyntaxTree:
     info = fields_of(message(checked, 5))
     pairs = [fields_of(as_bytes(each)) for each in info.get(4, [])]
     offsets = {integer(pair, 1): integer(pair, 2) for pair in pairs}
-    return SyntaxTree(_node(message(checked, 4)), offsets)
+    return SyntaxTree(read_node(message(checked, 4)), offsets)
 
 
-def _node(data: bytes) -> Node:
+def read_node(data: bytes) -> Node:
+    """Read one `cel.expr.Expr`."""
     fields = fields_of(data)
     number = integer(fields, 2)
     kinds = {
@@ -120,7 +120,7 @@ def _literal(number: int, fields: Fields) -> Node:
     if found:
         content = as_bytes(found[0])
         return Literal(number, content.decode() if 6 in fields else None, len(content))
-    return Literal(number, None, 8, unsigned=4 in fields)
+    return Literal(number, None, 8)
 
 
 def _name(number: int, fields: Fields) -> Node:
@@ -129,29 +129,29 @@ def _name(number: int, fields: Fields) -> Node:
 
 def _select(number: int, fields: Fields) -> Node:
     test = bool(integer(fields, 3))
-    return Select(number, _node(message(fields, 1)), text(fields, 2), test)
+    return Select(number, read_node(message(fields, 1)), text(fields, 2), test)
 
 
 def _call(number: int, fields: Fields) -> Node:
-    arguments = [_node(as_bytes(each)) for each in (*fields.get(1, []), *fields.get(3, []))]
+    arguments = [read_node(as_bytes(each)) for each in (*fields.get(1, []), *fields.get(3, []))]
     return Call(number, text(fields, 2), tuple(arguments))
 
 
 def _list(number: int, fields: Fields) -> Node:
-    return Items(number, tuple(_node(as_bytes(each)) for each in fields.get(1, [])))
+    return Items(number, tuple(read_node(as_bytes(each)) for each in fields.get(1, [])))
 
 
 def _struct(number: int, fields: Fields) -> Node:
     parts: list[Node] = []
     for entry in fields.get(2, []):
         inner = fields_of(as_bytes(entry))
-        parts += [_node(as_bytes(inner[tag][0])) for tag in (3, 4) if tag in inner]
+        parts += [read_node(as_bytes(inner[tag][0])) for tag in (3, 4) if tag in inner]
     return Items(number, tuple(parts), text(fields, 1))
 
 
 def _fold(number: int, fields: Fields) -> Node:
     variables = tuple(text(fields, tag) for tag in (1, 8) if tag in fields)
-    source, start, condition, step, result = (_node(message(fields, at)) for at in _FOLD)
+    source, start, condition, step, result = (read_node(message(fields, at)) for at in _FOLD)
     accumulator = text(fields, 3)
     return Fold(number, variables, source, accumulator, start, condition, step, result)
 
