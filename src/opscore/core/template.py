@@ -1,6 +1,6 @@
 """A parsed template: an immutable, validated graph of steps.
 
-The records here are what the decider reads. `parse` turns a plain tree (what YAML or JSON gave)
+The records here are what the decider reads. `core.parsing.parse` turns a plain tree (YAML or JSON)
 into them, or says every mistake at once.
 """
 
