@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -144,6 +142,17 @@ def test_a_default_server_may_be_off_but_a_named_one_must_answer(opscore: Comman
     assert level(ran, "server") == "fail"
 
 
+def test_without_a_name_the_database_of_dev_is_found(
+    opscore: Command, clean_settings: Path
+) -> None:
+    (clean_settings / ".opscore").mkdir()
+    (clean_settings / ".opscore" / "ops.db").write_bytes(b"junk" * 1000)
+    assert level(opscore("doctor", "--json"), "schema") == "fail"
+    assert opscore("doctor", "--database-url", "sqlite:///other.db").code == exits.OK
+    (clean_settings / "ops.db").touch()
+    assert ".opscore" not in opscore("doctor", "--json").out
+
+
 def test_a_server_that_refuses_the_key_is_told(server: FakeServer, opscore: Command) -> None:
     server.on("GET /openapi.json", {"info": {"version": "9.9"}})
     server.refuse("GET /agent", 401, "The key is not valid.")
@@ -167,10 +176,10 @@ def test_levels_of_the_machine() -> None:
     assert checks.schema(0, 1, "").level == "warn"
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert checks.sync_time(tmp_path).level == "fail"
+    finding = checks.sync_time(tmp_path / "gone")
+    assert finding.level == "fail"
+    assert "writable" in finding.todo
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from opscore.cli.output import print_lines, say
 from opscore.cli.serve import LogLevel, Plan, start
-from opscore.cli.settings import DEFAULT_PORT, DEFAULT_URL, Port, Profile, WorkflowsDir
-
-FOLDER = Path(".opscore")
+from opscore.cli.settings import (
+    DEFAULT_PORT,
+    DEFAULT_URL,
+    DEV_DATABASE,
+    Port,
+    Profile,
+    WorkflowsDir,
+)
 
 
 def dev(
@@ -35,7 +39,7 @@ def dev(
     del profile  # read by the settings layer before this function is called
     configure(log_level)
     settings = ServerSettings(host="127.0.0.1", port=port, development=True)
-    url = "sqlite:///:memory:" if memory else f"sqlite:///{FOLDER / 'ops.db'}"
+    url = "sqlite:///:memory:" if memory else f"sqlite:///{DEV_DATABASE}"
     start(Plan(settings, url, workflows_dir, follow_folder=True, ready=_Greeting(url)))
 
 

@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from opscore.cli import exits
 from opscore.cli.exits import Stop
 from opscore.cli.output import paint, plain, print_json, print_lines, print_list
-from opscore.cli.settings import DEFAULT_DATABASE, DEFAULT_URL, DEFAULTS, Common, DatabaseUrl
+from opscore.cli.settings import (
+    DATABASE,
+    DEFAULT_DATABASE,
+    DEFAULT_URL,
+    DEFAULTS,
+    DEV_DATABASE,
+    Common,
+)
 
 if TYPE_CHECKING:
     from opscore.cli.checks import Finding
 
 
-async def doctor(*, database_url: DatabaseUrl = DEFAULT_DATABASE, common: Common = DEFAULTS) -> int:
+async def doctor(
+    *, database_url: Annotated[str | None, DATABASE] = None, common: Common = DEFAULTS
+) -> int:
     """Examine this machine, the database and the server.
 
-    The database is only read, also while a server uses it. Exit code 1 when something fails.
+    Without --database-url: ops.db or, when there is none, the database of `opscore dev`. It is
+    only read, also while a server uses it. Exit code 1 when something fails.
     """
     findings: list[Finding] = []
-    async for finding in _examine(database_url, common):
+    async for finding in _examine(database_url or _usual(), common):
         findings.append(finding)
         if common.format == "table":
             print_lines(_lines(finding))
@@ -33,6 +43,14 @@ async def doctor(*, database_url: DatabaseUrl = DEFAULT_DATABASE, common: Common
         print_json(report)
     failed = any(finding.level == "fail" for finding in findings)
     return exits.ERROR if failed else exits.OK
+
+
+def _usual() -> str:
+    dev = (
+        Path(DEV_DATABASE).exists()
+        and not Path(DEFAULT_DATABASE.removeprefix("sqlite:///")).exists()
+    )
+    return f"sqlite:///{DEV_DATABASE}" if dev else DEFAULT_DATABASE
 
 
 async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]:

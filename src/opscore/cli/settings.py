@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_DATABASE = "sqlite:///ops.db"
+DEV_DATABASE = ".opscore/ops.db"
 DEFAULT_PORT = 8700
 SETTINGS_FILE = "opscore.toml"
 FILE_KEYS = frozenset(
@@ -36,10 +37,10 @@ FILE_KEYS = frozenset(
 )
 
 OutputFormat = Literal["table", "json", "jsonl"]
-DatabaseUrl = Annotated[
-    str,
-    Parameter(env_var="OPSCORE_DATABASE_URL", help="The database, as sqlite:///path/to/ops.db."),
-]
+DATABASE = Parameter(
+    env_var="OPSCORE_DATABASE_URL", help="The database, as sqlite:///path/to/ops.db."
+)
+DatabaseUrl = Annotated[str, DATABASE]
 Host = Annotated[str, Parameter(env_var="OPSCORE_HOST", help="Address to listen on.")]
 Port = Annotated[int, Parameter(env_var="OPSCORE_PORT", help="Port to listen on.")]
 WorkflowsDir = Annotated[
