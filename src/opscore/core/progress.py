@@ -17,7 +17,7 @@ from opscore.core.expressions import (
 )
 from opscore.core.scope import StepScope
 from opscore.core.state import SessionState, TaskState, running_attempt
-from opscore.core.template import Step, Target, Template
+from opscore.core.template import Step, Target, Template, Value
 from opscore.core.types import (
     CANCEL_GRACE,
     MAX_ITEMS_PER_COMMIT,
@@ -107,17 +107,28 @@ def _start_step(draft: Draft, step: Step) -> None:
         step.condition, draft.scope(step)
     ):
         draft.emit(ev.StepSkipped(step.name, f"the condition is false: {step.condition}"))
+    elif step.value is not None:
+        draft.emit(ev.StepCompleted(step.name, _computed(draft, step, step.value)))
     elif step.foreach is not None:
         items = tuple(draft.expressions.items(step.foreach, draft.scope(step)))
         draft.emit(ev.StepExpanded(step.name, items))
         materialise(draft, step)
         if not items:
             draft.emit(ev.StepCompleted(step.name))
-    elif step.value is not None:
-        output = draft.expressions.render(step.value, draft.scope(step))
-        draft.emit(ev.StepCompleted(step.name, output))
     else:
         create_task(draft, step, None, None, 0)
+
+
+def _computed(draft: Draft, step: Step, value: Value) -> Json:
+    """The value of a computed step; under `foreach` the list of the items' values."""
+    if step.foreach is None:
+        return draft.expressions.render(value, draft.scope(step))
+    items = draft.expressions.items(step.foreach, draft.scope(step))
+    outputs = [
+        draft.expressions.render(value, draft.scope(step, item, index))
+        for index, item in enumerate(items)
+    ]
+    return draft.expressions.join(outputs)
 
 
 def materialise(draft: Draft, step: Step) -> None:
@@ -146,9 +157,10 @@ def create_task(
     assert target is not None and step.target is not None
     rendered = draft.expressions.render(step.with_, draft.scope(step, item, index))
     if len(rendered) > draft.payload_limit:
-        raise PayloadTooLarge(
+        raise ExpressionFailed(
             f"the input of step {step.name} has {len(rendered)} bytes; "
-            f"the limit is {draft.payload_limit}"
+            f"the limit is {draft.payload_limit}",
+            "payload_too_large",
         )
     state = draft.state
     number = len(state.tasks) + 1
@@ -173,12 +185,6 @@ def create_task(
     )
 
 
-class PayloadTooLarge(ExpressionFailed):
-    """A rendered input exceeds the payload limit."""
-
-    error_class = "payload_too_large"
-
-
 def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str | None, str | None]:
     """Capability and agent name of a task. A session bound to an agent prefers that agent."""
     capability = target.capability or (first.capability if target is not first else None)
@@ -189,14 +195,10 @@ def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str 
     ):
         return capability, state.agent_name
     if capability is None:
-        raise NoAddressee("the step names no capability, and the session is bound to no agent")
+        raise ExpressionFailed(
+            "the step names no capability, and the session is bound to no agent", "fatal"
+        )
     return capability, None
-
-
-class NoAddressee(ExpressionFailed):
-    """A step of the older format needs a session that is bound to an agent."""
-
-    error_class = "fatal"
 
 
 def step_ended(draft: Draft, name: str) -> None:

@@ -21,7 +21,7 @@ NEVER_RETRIED = frozenset(
         CANCELLED,
         "rejected",
         "expression_limit",
-        "expression_failed",
+        "expression",
         "invalid_input",
     }
 )

@@ -37,6 +37,10 @@ PRESENCE_SECONDS = 1.0
 log = structlog.get_logger("opscore.engine")
 
 
+class _Stopped(Exception):
+    """Ends the task group, and with it every loop and everything spawned."""
+
+
 class Engine:
     """Everything that runs in one process over one store.
 
@@ -115,8 +119,15 @@ class Engine:
         """
         clock = clock or SystemClock()
         store = SqliteStore(url, clock.now)
+        return await cls.start(store, clock, chance or random.Random(), settings or Settings())
+
+    @classmethod
+    async def start(
+        cls, store: Store, clock: Clock, chance: random.Random, settings: Settings
+    ) -> Engine:
+        """Open a given store and start working; the engine closes it in the end."""
         await store.open()
-        engine = cls(store, clock, chance or random.Random(), settings or Settings())
+        engine = cls(store, clock, chance, settings)
         try:
             await engine._start()
         except BaseException:
@@ -143,23 +154,22 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 writing = group.create_task(self._writer.run())
-                loops = [
+                for loop in (
+                    self._dispatcher.run(),
+                    self._sweeper.run(),
+                    self._relay.run(),
+                    self.hooks.run(),
+                    every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
+                ):
                     group.create_task(loop)
-                    for loop in (
-                        self._dispatcher.run(),
-                        self._sweeper.run(),
-                        self._relay.run(),
-                        self.hooks.run(),
-                        every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
-                    )
-                ]
                 started.set()
                 await self._stop.wait()
                 self._writer.close()
                 await asyncio.wait({writing})
-                for loop in loops:
-                    loop.cancel()
-        except BaseExceptionGroup as error:
+                raise _Stopped
+        except* _Stopped:
+            log.debug("engine_stopped")
+        except* Exception as error:
             self._failure = error
             log.critical("engine_broke", exc_info=error)
 

@@ -1,0 +1,1 @@
+"""Measurements behind `opscore bench`: figures for the engine as it is run, never timed tests."""

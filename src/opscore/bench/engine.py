@@ -1,0 +1,104 @@
+"""Durable workflow steps per second in process: 10-step sessions, 1,000 at a time.
+
+Every step is a capability task of a local agent: its availability, its claim and its settlement are
+committed with fsync, with journal and queue, by the engine that a server runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from opscore.bench.common import RecordingStore, database, figures, raw_limit
+from opscore.channels.local import LocalAgent
+from opscore.engine.clock import SystemClock
+from opscore.engine.engine import Engine
+from opscore.engine.records import EventRecord
+from opscore.engine.settings import Settings
+
+STEPS = 10
+CONCURRENT = 1_000
+COMMANDS_KEPT = 60_000
+
+
+def template() -> dict[str, object]:
+    """Ten steps in a row, each passing on what the one before it gave."""
+    steps: dict[str, object] = {
+        "s0": {"capability": "pass-on", "with": {"number": "${{ input.number }}"}}
+    }
+    for n in range(1, STEPS):
+        steps[f"s{n}"] = {
+            "needs": f"s{n - 1}",
+            "capability": "pass-on",
+            "with": {"number": f"${{{{ steps.s{n - 1}.output }}}}"},
+        }
+    return {
+        "name": "ten-steps",
+        "version": "1",
+        "steps": steps,
+        "output": f"${{{{ steps.s{STEPS - 1}.output }}}}",
+    }
+
+
+async def pass_on(given: dict[str, int]) -> int:
+    """The work of a step: nothing, so that the engine is what is measured."""
+    return given["number"]
+
+
+class Sessions:
+    """Runs sessions one after another in each of many lanes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ended: dict[str, asyncio.Event] = {}
+        engine.hooks.on("session.completed", self._completed)
+
+    def _completed(self, event: EventRecord) -> None:
+        assert event.session_id is not None
+        self._ended.setdefault(event.session_id, asyncio.Event()).set()
+
+    async def lane(self, numbers: Iterator[int]) -> None:
+        """Start a session, wait for its end, and so on until the numbers are used up."""
+        for number in numbers:
+            session_id = await self._engine.orchestration.start(
+                "ten-steps", input=b'{"number":%d}' % number
+            )
+            await self._ended.setdefault(session_id, asyncio.Event()).wait()
+            del self._ended[session_id]
+
+
+async def main(quick: bool) -> dict[str, Any]:
+    """Measure; `quick` shows only that it works."""
+    count = 1_000 if quick else 12_000
+    async with database() as folder:
+        store = RecordingStore(folder / "engine.db", COMMANDS_KEPT)
+        engine = await Engine.start(store, SystemClock(), random.Random(), Settings())
+        agent = LocalAgent("worker", {"pass-on": pass_on}, engine)
+        await agent.join(CONCURRENT)
+        await engine.orchestration.create_workflow(template())
+        sessions, numbers = Sessions(engine), iter(range(count))
+        began, cpu = time.perf_counter(), time.process_time()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENT):
+                group.create_task(sessions.lane(numbers))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        facts = await store.facts()
+        await engine.close()
+        # A step is two commands: its claim, and its end, which begins the next one.
+        raw = await raw_limit(store.kept, folder / "raw.db") / 2
+    return figures(
+        "engine",
+        "steps/s",
+        count * STEPS / seconds,
+        rawLimit=raw,
+        settings={"sessions": count, "steps": STEPS, "concurrent": CONCURRENT, "fsync": "full"},
+        figures=[
+            {"name": "cpu per step", "unit": "µs", "value": round(cpu / count / STEPS * 1e6, 1)},
+            {"name": "processor", "unit": "cores", "value": round(cpu / seconds, 2)},
+            {"name": "tasks completed", "unit": "tasks", "value": facts.counts["tasks"]},
+            {"name": "seconds", "unit": "s", "value": round(seconds, 2)},
+        ],
+    )
