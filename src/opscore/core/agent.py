@@ -84,6 +84,7 @@ class Agent:
     condition: AgentState = AgentState.UNKNOWN
     draining: bool = False
     drain_deadline: Micros | None = None
+    drain_reason: str = ""
     absent: bool = False
     reported: str | None = None
     reported_at: str | None = None
@@ -127,7 +128,12 @@ def evolve_agent(agent: Agent, event: ev.AgentEvent, at: Micros) -> Agent:
         case ev.AgentStateChanged():
             return agent if event.late else _state_changed(agent, event, at)
         case ev.AgentDraining():
-            agent = replace(agent, draining=True, drain_deadline=event.deadline)
+            agent = replace(
+                agent,
+                draining=True,
+                drain_deadline=event.deadline,
+                drain_reason=event.reason,
+            )
             return _changed(agent, event.previous, event.actor, event.reason, at)
         case ev.AgentDrained():
             return replace(agent, drain_deadline=None)
@@ -304,7 +310,7 @@ def activate(agent: Agent, actor: str, reason: str) -> ev.AgentActivated | Refus
 # -- presence -------------------------------------------------------------------------------
 
 
-def arrive(agent: Agent, *, first: bool) -> ev.AgentStateChanged | None:
+def arrive(agent: Agent, actor: str, *, first: bool) -> ev.AgentStateChanged | None:
     """An instance is there.
 
     `first`: a process not known before, while no other one is there, so that what an earlier
@@ -316,7 +322,7 @@ def arrive(agent: Agent, *, first: bool) -> ev.AgentStateChanged | None:
     after = replace(agent, condition=condition, absent=False)
     if after == agent:
         return None
-    return _change(agent, after, f"agent:{agent.agent_id}", "an instance connected")
+    return _change(agent, after, actor, "an instance connected")
 
 
 def leave(agent: Agent) -> ev.AgentStateChanged:

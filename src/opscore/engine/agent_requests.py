@@ -265,6 +265,7 @@ class Arrive:
     max_in_flight: int
     holding: Sequence[Attempt] | None
     seat: Callable[[list[Attempt]], None]
+    actor: str
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -299,10 +300,10 @@ class Arrive:
         events: list[ev.AgentEvent] = []
         known = self.presence.instance(agent.agent_id, self.instance_id)
         if known is None or not known.online:
-            actor, why = f"agent:{agent.agent_id}", "connected"
-            events.append(ev.InstanceConnected(self.instance_id, self.max_in_flight, actor, why))
+            said = (self.instance_id, self.max_in_flight, self.actor, "connected")
+            events.append(ev.InstanceConnected(*said))
         first = known is None and not self.presence.online(agent.agent_id)
-        changed = core.arrive(agent, first=first)
+        changed = core.arrive(agent, self.actor, first=first)
         return [*events, changed] if changed is not None else events
 
 

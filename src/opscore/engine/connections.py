@@ -31,6 +31,10 @@ class Floor:
     now: Callable[[], Micros]
 
 
+def _why_draining(agent: Agent) -> str:
+    return agent.drain_reason if agent.draining else "the agent reported that it drains"
+
+
 def follow(dispatcher: Dispatcher, agent: Agent) -> None:
     """Let the seats of an agent have the queues and the orders that it has now."""
     queues = queues_of(agent.namespace, agent.agent_name, agent.capabilities)
@@ -40,7 +44,7 @@ def follow(dispatcher: Dispatcher, agent: Agent) -> None:
         if seat.queues != queues or seat.draining != draining:
             dispatcher.serve(seat, queues, draining=draining)
         if draining and not told:
-            seat.receiver.drain(agent.reason)
+            seat.receiver.drain(_why_draining(agent))
 
 
 class Connection:
@@ -83,6 +87,7 @@ class Connection:
             self._max_in_flight,
             holding,
             self._sit,
+            f"agent:{self.agent_id}",
         )
         try:
             self.stale = await floor.writer.submit(arrive)
@@ -116,7 +121,7 @@ class Connection:
         floor.presence.sit(instance, seat, now)
         floor.dispatcher.sit(seat)
         if seat.draining:
-            self._receiver.drain(agent.reason)
+            self._receiver.drain(_why_draining(agent))
 
     def ready(self, max_in_flight: int) -> None:
         """The instance takes this many attempts at once from now on; 0: none for now."""

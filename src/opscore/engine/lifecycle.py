@@ -342,13 +342,15 @@ class Lifecycle:
         attempts: Sequence[tuple[str, int]] = (),
         *,
         namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor | None = None,
     ) -> list[tuple[str, int]]:
         """An instance is alive and still works on `attempts`: extends their leases.
 
         Answers those that are not its own any more. Raises NotFound, Conflict.
         """
         agent = self._registry.require(namespace, agent_id)
-        return await self._rollcall.heartbeat(agent, instance_id, attempts)
+        who = str(actor or Actor("agent", agent.agent_id))
+        return await self._rollcall.heartbeat(agent, instance_id, attempts, who)
 
     async def sweep_presence(self, now: Micros) -> None:
         """Write down who was not seen for too long, and end drains that are due. Once a second."""

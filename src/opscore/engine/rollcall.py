@@ -32,7 +32,7 @@ class RollCall:
         self.opened_at: Micros = 0
 
     async def heartbeat(
-        self, agent: Agent, instance_id: str, attempts: Sequence[tuple[str, int]]
+        self, agent: Agent, instance_id: str, attempts: Sequence[tuple[str, int]], actor: str
     ) -> list[tuple[str, int]]:
         """An instance is alive and works on these; the stale ones among them."""
         floor = self._floor
@@ -41,12 +41,12 @@ class RollCall:
             instance.last_seen = floor.now()
             floor.presence.see(agent.agent_id, instance.last_seen)
         else:
-            await floor.writer.submit(self._arrive(agent, instance_id))
+            await floor.writer.submit(self._arrive(agent, instance_id, actor))
         if not attempts:
             return []
         return await floor.writer.submit(Beat(attempts, instance_id))
 
-    def _arrive(self, agent: Agent, instance_id: str) -> Arrive:
+    def _arrive(self, agent: Agent, instance_id: str, actor: str) -> Arrive:
         floor = self._floor
 
         def seen(owned: list[tuple[str, int]]) -> None:
@@ -66,6 +66,7 @@ class RollCall:
             agent.max_in_flight,
             None,
             seen,
+            actor,
         )
 
     # -- absence ----------------------------------------------------------------------------
