@@ -54,7 +54,13 @@ class SqliteStore:
         self._failures = 0
         self._committing = asyncio.Lock()
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
-        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
+        # A database in memory locks its readers out for as long as a commit lasts, and has no log
+        # for them to read beside it: there one thread does both.
+        self._read_thread = (
+            ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
+            if self._location.path is not None
+            else self._write_thread
+        )
 
     async def open(self) -> None:
         """Open or create the file and take sole ownership. Raises StoreRefused."""
@@ -114,8 +120,18 @@ class SqliteStore:
             self._check(failures)
             first = self._position + 1
             if not changes.empty():
-                await self._on_writer(lambda: self._commit(changes))
+                await self._committed(changes)
         return first
+
+    async def _committed(self, changes: Changes) -> None:
+        """Counts failures here and not in the writing thread: who begins after the count has
+        risen begins after the caller has forgotten what failed.
+        """
+        try:
+            await self._on_writer(lambda: self._commit(changes))
+        except Unavailable:
+            self._failures += 1
+            raise
 
     def _check(self, failures: int) -> None:
         if failures != self._failures:
@@ -151,7 +167,6 @@ class SqliteStore:
             self._w.execute("commit")
             self._position += len(changes.events)
         except apsw.Error as error:
-            self._failures += 1
             if not self._w.get_autocommit():
                 self._w.execute("rollback")
             raise Unavailable(f"the database refused the commit: {error}") from error
