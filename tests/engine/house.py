@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from opscore.core.events import SessionStarted
-from opscore.core.types import SECOND, Actor, Json, Micros, SessionStatus
+from opscore.core.types import SECOND, SYSTEM, Actor, Json, Micros, SessionStatus
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.hooks import Hooks
@@ -46,6 +47,11 @@ class ManualClock:
     async def sleep(self, seconds: float) -> None:
         self.micros += round(seconds * SECOND)
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        if not event.is_set():
+            await self.sleep(seconds)
+        return event.is_set()
+
 
 @dataclass
 class Ears:
@@ -55,6 +61,8 @@ class Ears:
     cancelled: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     drained: list[str] = field(default_factory=list[str])
     closed: list[str] = field(default_factory=list[str])
+
+    local = False
 
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
         for attempt in attempts:
@@ -92,7 +100,7 @@ class OneStep:
         labels: Mapping[str, str] | None = None,
         agent_id: str | None = None,
         namespace: str = "default",
-        actor: Actor,
+        actor: Actor = SYSTEM,
     ) -> str:
         house = self._house
         session_id = house.ids.new("ses_")
@@ -125,7 +133,7 @@ class OneStep:
         labels: Mapping[str, str] | None = None,
         metadata: Any = None,
         namespace: str = "default",
-        actor: Actor,
+        actor: Actor = SYSTEM,
     ) -> SessionRecord:
         given = {"priority": priority, "labels": labels, "metadata": metadata}
         self.patched.append({**given, "namespace": namespace, "actor": str(actor)})
@@ -171,6 +179,21 @@ class House:
         self.lifecycle.committed(unit)
         self.hooks.committed(unit, first_position)
 
+    @asynccontextmanager
+    async def slow_commit(self) -> AsyncGenerator[None]:
+        """No commit ends inside; what is decided meanwhile is decided over uncommitted changes."""
+        release = threading.Event()
+        self.store._write_thread.submit(release.wait)  # pyright: ignore[reportPrivateUsage]
+        try:
+            yield
+        finally:
+            release.set()
+
+    async def decided(self) -> None:
+        """Let the loop do all it can without a commit's end."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
     async def settle(self, attempt: ClaimedAttempt, outcome: str = "completed") -> VerdictRecord:
         report = SettlementReport(attempt.task_id, attempt.attempt, outcome)
         verdicts = await self.writer.submit(SettleAttempts([report], lambda: 0.5))
@@ -193,7 +216,7 @@ async def opened(
     url: str = "sqlite:///:memory:",
     clock: ManualClock | None = None,
     before_run: Callable[[House], None] = lambda _: None,
-) -> AsyncIterator[House]:
+) -> AsyncGenerator[House]:
     house = House(url, clock or ManualClock())
     await house.store.open()
     await house.lifecycle.preload()

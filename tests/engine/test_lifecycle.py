@@ -306,8 +306,9 @@ async def test_what_is_held_at_the_deadline_of_a_drain_is_released(house: House)
     assert ears.cancelled == []
     await house.sweep(1)
     assert ears.cancelled == [(attempt.task_id, attempt.attempt)]
-    task = await house.store.task(attempt.task_id)
-    assert task is not None
+    picture = await house.store.task(attempt.task_id)
+    assert picture is not None
+    task = picture.task
     assert (task.status, task.failures) == (TaskStatus.AVAILABLE, 0)
     assert (await house.settle(attempt)).verdict == "stale_attempt"
     await house.sweep(1)
@@ -388,6 +389,49 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert [r.seq for r in await house.store.agent_journal("gone", 0, 9)] == [1, 2, 3]
         await house.sweep(60)
         assert (await house.events(kept.agent_id)).count("agent.drained") == 1
+
+
+async def test_a_batch_sees_what_the_one_before_it_is_committing(house: House) -> None:
+    await house.lifecycle.register_agent(AgentDetails("old", agent_id="1"))
+    async with asyncio.TaskGroup() as group, house.slow_commit():
+        renamed = group.create_task(house.lifecycle.patch_agent("1", {"agent_name": "new"}))
+        first = group.create_task(house.lifecycle.register_agent(AgentDetails("kit")))
+        await house.decided()
+        again = group.create_task(house.lifecycle.register_agent(AgentDetails("kit", version="2")))
+        freed = group.create_task(house.lifecycle.register_agent(AgentDetails("old")))
+        joined = group.create_task(house.lifecycle.register_agent(AgentDetails("new")))
+        await house.decided()
+        assert not first.done()
+    assert (first.result().created, again.result().created) == (True, False)
+    assert again.result().agent_id == first.result().agent_id
+    assert freed.result().agent_id != renamed.result().agent_id == "1"
+    assert joined.result().agent_id == "1", "the name is its own, though nobody was told yet"
+    assert await house.events(first.result().agent_id) == ["agent.registered", "agent.changed"]
+    rows = await house.store.agents()
+    assert sorted(row.name for row in rows) == ["kit", "new", "old"]
+
+
+async def test_what_was_decided_over_a_failed_commit_fails_too(house: House) -> None:
+    known = await house.lifecycle.register_agent(AgentDetails("known"))
+    writer = house.store._w  # pyright: ignore[reportPrivateUsage]
+    pages = writer.execute("pragma max_page_count = 1").get
+    assert isinstance(pages, int)
+    too_much = AgentDetails("kit", metadata={"much": "x" * 200_000})
+    async with house.slow_commit():
+        first = asyncio.gather(house.lifecycle.register_agent(too_much), return_exceptions=True)
+        await house.decided()
+        second = asyncio.gather(
+            house.lifecycle.register_agent(AgentDetails("kit", version="2")),
+            house.lifecycle.drain(known.agent_id),
+            return_exceptions=True,
+        )
+        await house.decided()
+    results = [*await first, *await second]
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert [a.agent_name for a in (await house.lifecycle.list_agents()).items] == ["known"]
+    writer.execute("pragma max_page_count = 1000000")
+    assert (await house.lifecycle.register_agent(AgentDetails("kit"))).created
+    assert (await house.lifecycle.drain(known.agent_id)).seq == 2
 
 
 class Explodes:

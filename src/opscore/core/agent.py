@@ -43,7 +43,7 @@ AGENT_TRANSITIONS: Mapping[AgentState, frozenset[AgentState]] = {
     ),
     AgentState.OFFLINE: frozenset(
         {AgentState.UNKNOWN, AgentState.INITIALIZING, AgentState.IDLE, AgentState.ACTIVE}
-        | {AgentState.DRAINING}
+        | {AgentState.ERROR, AgentState.DRAINING}
     ),
 }
 """What is expected to follow what. A report outside of it is recorded and marked `irregular`."""

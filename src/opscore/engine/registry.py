@@ -1,11 +1,13 @@
 """The agents of a store, in memory; a batch of the write path sees its own changes first.
 
 What a batch stages is merged only after its commit, so a failed batch leaves everything as it was.
+A batch is decided while the one before it is being committed, so it sees that one's changes too;
+when that one fails, both do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -37,6 +39,7 @@ class Registry:
         self._names: dict[tuple[str, str], str] = {}
         self._aliases: dict[tuple[str, str], str] = {}
         self._ended: dict[str, int] = {}
+        self._committing: list[AgentBatch] = []
 
     def load(self, rows: Iterable[AgentRow]) -> None:
         """Know the agents that the store has."""
@@ -88,9 +91,15 @@ class Registry:
         """The agents as this batch has them so far."""
         found = unit.kept.get(self)
         if found is None:
-            found = unit.kept[self] = AgentBatch(self, unit)
+            found = unit.kept[self] = AgentBatch(self, unit, self._committing)
+            self._committing.append(found)
             unit.after.append(found.merge)
+            unit.undone.append(found.drop)
         return cast(AgentBatch, found)
+
+    def end(self, batch: AgentBatch) -> None:
+        """A batch was committed, or failed."""
+        self._committing = [each for each in self._committing if each is not batch]
 
     def merge(self, agent_id: str, agent: Agent | None, seq: int) -> None:
         """Take over what was committed; `agent` None: it is gone, and its journal ends at `seq`."""
@@ -120,25 +129,40 @@ class Registry:
 
 
 class AgentBatch:
-    """One batch's view of the registry."""
+    """One batch's view of the registry.
 
-    def __init__(self, registry: Registry, unit: Unit) -> None:
+    What it staged lies over what earlier batches are committing, and that over what is committed.
+    """
+
+    def __init__(self, registry: Registry, unit: Unit, earlier: Iterable[AgentBatch]) -> None:
         self._registry = registry
         self._unit = unit
-        self._staged: dict[str, Agent | None] = {}
-        self._seqs: dict[str, int] = {}
+        self._before: dict[str, Agent | None] = {}
+        self.seqs: dict[str, int] = {}
+        self.names: dict[tuple[str, str], str] = {}
+        self.aliases: dict[tuple[str, str], str] = {}
+        for batch in earlier:
+            self._before.update(batch.staged)
+            self.seqs.update(batch.seqs)
+            self.names.update(batch.names)
+            self.aliases.update(batch.aliases)
+        self._now = dict(self._before)
+        self.staged: dict[str, Agent | None] = {}
+
+    def by_id(self, agent_id: str) -> Agent | None:
+        """See `Registry.by_id`."""
+        return self._now[agent_id] if agent_id in self._now else self._registry.by_id(agent_id)
 
     def find(self, namespace: str, agent_id: str) -> Agent | None:
         """See `Registry.find`."""
-        if agent_id in self._staged:
-            agent = self._staged[agent_id]
-            if agent is not None:
-                return agent if agent.namespace == namespace else None
-        for agent in self._staged.values():
-            if agent is not None and agent.namespace == namespace and agent_id in agent.aliases:
-                return agent
-        agent = self._registry.find(namespace, agent_id)
-        return None if agent is None or agent.agent_id in self._staged else agent
+        agent = self.by_id(agent_id)
+        if agent is None:
+            alias_of = self.aliases.get((namespace, agent_id))
+            agent = self._now.get(alias_of) if alias_of is not None else None
+        if agent is None:
+            known = self._registry.find(namespace, agent_id)
+            agent = self.by_id(known.agent_id) if known is not None else None
+        return agent if agent is not None and agent.namespace == namespace else None
 
     def require(self, namespace: str, agent_id: str) -> Agent:
         """See `Registry.require`."""
@@ -147,35 +171,32 @@ class AgentBatch:
             raise no_agent(agent_id)
         return agent
 
-    def by_id(self, agent_id: str) -> Agent | None:
-        """See `Registry.by_id`."""
-        if agent_id in self._staged:
-            return self._staged[agent_id]
-        return self._registry.by_id(agent_id)
-
     def named(self, namespace: str, name: str) -> Agent | None:
         """See `Registry.named`."""
-        for agent in self._staged.values():
-            if agent is not None and (agent.namespace, agent.agent_name) == (namespace, name):
-                return agent
+        return self._named(namespace, name, self._now)
+
+    def _named(self, namespace: str, name: str, over: Mapping[str, Agent | None]) -> Agent | None:
+        staged = over.get(self.names.get((namespace, name), ""))
+        if staged is not None and staged.agent_name == name:
+            return staged
         agent = self._registry.named(namespace, name)
-        return None if agent is None or agent.agent_id in self._staged else agent
+        return None if agent is None or agent.agent_id in over else agent
 
     def may_take(self, namespace: str, name: str, agent_id: str) -> bool:
         """Whether an agent may have this name.
 
-        One that another agent gives up in this very batch is not free yet: the rows of a commit
-        are written in no order.
+        One that another agent gives up in this very batch is not free yet, unless that agent is
+        removed: the rows of a commit are written in no order, but removals come first.
         """
-        holder = self._registry.named(namespace, name)
-        if holder is not None and self._staged.get(holder.agent_id, holder) is None:
-            holder = None
-        staged = self.named(namespace, name)
-        return all(each is None or each.agent_id == agent_id for each in (holder, staged))
+        before = self._named(namespace, name, self._before)
+        if before is not None and self.by_id(before.agent_id) is None:
+            before = None
+        holders = (before, self.named(namespace, name))
+        return all(each is None or each.agent_id == agent_id for each in holders)
 
     def last_seq(self, agent_id: str, stored: int) -> int:
         """Where a journal ends, as far as this batch knows; else what was read from the store."""
-        known = self._seqs.get(agent_id)
+        known = self.seqs.get(agent_id)
         if known is None:
             known = self._registry.last_seq(agent_id)
         return max(stored, known or 0)
@@ -205,9 +226,14 @@ class AgentBatch:
 
     def merge(self) -> None:
         """After the commit."""
-        gone_first = sorted(self._staged.items(), key=lambda pair: pair[1] is not None)
+        gone_first = sorted(self.staged.items(), key=lambda pair: pair[1] is not None)
+        self._registry.end(self)
         for agent_id, agent in gone_first:
-            self._registry.merge(agent_id, agent, self._seqs[agent_id])
+            self._registry.merge(agent_id, agent, self.seqs[agent_id])
+
+    def drop(self) -> None:
+        """The commit failed."""
+        self._registry.end(self)
 
     def _append(self, agent: Agent, event: Any) -> None:
         self._unit.changes.agent_events.append(
@@ -223,5 +249,8 @@ class AgentBatch:
         )
 
     def _stage(self, agent_id: str, agent: Agent | None, seq: int) -> None:
-        self._staged[agent_id] = agent
-        self._seqs[agent_id] = seq
+        self.staged[agent_id] = self._now[agent_id] = agent
+        self.seqs[agent_id] = seq
+        if agent is not None:
+            self.names[agent.namespace, agent.agent_name] = agent_id
+            self.aliases.update(((agent.namespace, each), agent_id) for each in agent.aliases)

@@ -44,7 +44,7 @@ class RollCall:
             await floor.writer.submit(self._arrive(agent, instance_id, actor))
         if not attempts:
             return []
-        return await floor.writer.submit(Beat(attempts, instance_id))
+        return await floor.writer.submit(Beat(attempts, agent.namespace, instance_id))
 
     def _arrive(self, agent: Agent, instance_id: str, actor: str) -> Arrive:
         floor = self._floor
@@ -90,6 +90,8 @@ class RollCall:
         gone: list[Instance] = []
         commands: list[Command[None]] = []
         for instance in presence.all_instances():
+            if instance.seat is None and self._waits(instance):
+                instance.last_seen = now
             silent = now - instance.last_seen
             if instance.seat is not None or silent < self._offline_after:
                 continue
@@ -100,6 +102,11 @@ class RollCall:
                 gone.append(instance)
         presence.forget_instances(gone)
         return commands
+
+    def _waits(self, instance: Instance) -> bool:
+        """Whether a poll of this instance is under way."""
+        seat = self._floor.dispatcher.seat(instance.instance_id)
+        return seat is not None and seat.agent_id == instance.agent_id
 
     def _depart(self, instance: Instance) -> Depart:
         floor = self._floor

@@ -53,6 +53,8 @@ class Unit:
         self.cancels: list[CancelNotice] = []
         self.freed: dict[str, str] = {}
         self.after: list[Callable[[], None]] = []
+        self.undone: list[Callable[[], None]] = []
+        """Called when the batch is not committed."""
         self.kept: dict[object, Any] = {}
         """What other rooms keep for the length of this batch, by whose it is."""
         self._projection = Projection(self.changes, now, means.lease)

@@ -194,6 +194,8 @@ class Writer:
         """A batch failed: what memory has may not be what the journal has."""
         for unit in units:
             self._forgotten.update(unit.touched)
+            for call in unit.undone:
+                call()
 
     def _publish(self, unit: Unit, first_position: int) -> None:
         self.commits += 1
