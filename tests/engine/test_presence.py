@@ -8,6 +8,8 @@ import pytest
 
 from opscore.core.errors import Conflict, NotFound
 from opscore.core.types import AgentState
+from opscore.engine.dispatcher import Seat, queues_of
+from opscore.engine.engine import Engine
 from opscore.engine.lifecycle import AgentDetails, Connection
 from opscore.engine.records import AgentRecord
 from tests.engine.house import Ears, House
@@ -281,3 +283,25 @@ async def test_leaving_while_the_server_stops_is_no_error(house: House) -> None:
     house.writer.close()
     await connection.disconnect()
     assert house.dispatcher.seats() == []
+
+
+async def test_an_instance_that_waits_in_a_poll_is_there(house: House) -> None:
+    agent = await house.lifecycle.register_agent(SUMMARIZER)
+    await house.lifecycle.heartbeat(agent.agent_id, "i1")
+    queues = queues_of("default", "summarizer", ())
+    seat = Seat("default", agent.agent_id, "i1", queues, 1, Ears(), house.clock.now())
+    house.dispatcher.sit(seat)
+    await house.sweep(60)
+    assert (await house.lifecycle.get_agent(agent.agent_id)).online
+    house.dispatcher.leave(seat)
+    await house.sweep(60)
+    assert not (await house.lifecycle.get_agent(agent.agent_id)).online
+
+
+async def test_claiming_is_a_sign_of_life() -> None:
+    async with await Engine.open("sqlite:///:memory:") as engine:
+        agent = await engine.lifecycle.register_agent(SUMMARIZER)
+        assert await engine.orchestration.claim(agent.agent_id, instance_id="i1") == []
+        found = await engine.lifecycle.get_agent(agent.agent_id)
+        assert (found.online, found.state) == (True, AgentState.IDLE)
+        assert [i.instance_id for i in found.instances] == ["i1"]

@@ -113,6 +113,7 @@ class Attempts:
         With `holding`, attempts of the instance that it does not list return at once.
         """
         agent = self._t.find_agent(namespace, agent_id)
+        await self._t.seen(agent, instance_id)
         if holding is not None:
             await self._t.writer.submit(Reclaim(instance_id, holding))
         if agent.state is AgentState.DRAINING:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from opscore.core.agent import Agent
 from opscore.core.errors import OpsCoreError
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.clock import Clock, SystemClock, every
@@ -82,6 +83,7 @@ class Engine:
                 chance=chance.random,
                 span_id=span_id,
                 find_agent=registry.require,
+                seen=self._seen,
             )
         )
         self.lifecycle = Lifecycle(
@@ -172,6 +174,9 @@ class Engine:
         except* Exception as error:
             self._failure = error
             log.critical("engine_broke", exc_info=error)
+
+    async def _seen(self, agent: Agent, instance_id: str) -> None:
+        await self.lifecycle.heartbeat(agent.agent_id, instance_id, namespace=agent.namespace)
 
     async def _sweep_presence(self) -> None:
         try:

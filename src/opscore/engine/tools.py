@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from opscore.core.agent import Agent
@@ -48,7 +48,11 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the verbs work with. `find_agent` takes namespace and id, and raises NotFound."""
+    """What the verbs work with.
+
+    `find_agent` takes namespace and id, and raises NotFound; `seen` takes an agent and an instance
+    of it that gave a sign of life.
+    """
 
     writer: Writer
     views: Views
@@ -61,3 +65,4 @@ class Tools:
     chance: Callable[[], float]
     span_id: Callable[[], str]
     find_agent: Callable[[str, str], Agent]
+    seen: Callable[[Agent, str], Awaitable[None]]
