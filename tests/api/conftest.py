@@ -54,6 +54,12 @@ class Reply:
     def body(self) -> Any:
         return json.loads(self.raw)
 
+    @property
+    def good(self) -> Any:
+        """The body of a success."""
+        assert self.status < 300, self.raw
+        return self.body
+
 
 @dataclass(frozen=True)
 class Site:

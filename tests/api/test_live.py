@@ -52,7 +52,7 @@ async def test_a_finished_session_is_told_and_the_stream_ends(site: Site) -> Non
     async with site.http.get(url) as response:
         assert response.headers["content-type"] == "text/event-stream"
         events = await all_events(response)
-    history = (await site.call("GET", f"/session/{session_id}/history")).body["events"]
+    history = (await site.call("GET", f"/session/{session_id}/history")).good["events"]
     assert [json.loads(one["data"]) for one in events] == history
     assert [one["id"] for one in events] == [str(one["seq"]) for one in history]
     assert [one["event"] for one in events] == [one["type"] for one in history]

@@ -87,12 +87,19 @@ def _reader(kind: type[E]) -> Callable[[Json], E]:
     )
     decoder = msgspec.json.Decoder(shape)
     names = [f.name for f in fields]
+    optional = frozenset(name for name in names if hints[name] == (bytes | None))
 
     def read(data: Json) -> E:
         found = decoder.decode(data)
-        return kind(*[getattr(found, name) for name in names])
+        return kind(*[_value(getattr(found, name), optional=name in optional) for name in names])
 
     return read
+
+
+def _value(value: Any, *, optional: bool) -> Any:
+    """A document that may be missing was written as null when it was."""
+    missing = optional and value is not None and len(value) == 4 and bytes(value) == b"null"
+    return None if missing else value
 
 
 def _raw(hint: Any) -> Any:
@@ -100,7 +107,7 @@ def _raw(hint: Any) -> Any:
     if hint is bytes:
         return msgspec.Raw
     if hint == (bytes | None):
-        return msgspec.Raw | None
+        return msgspec.Raw  # `Raw | None` would read nothing but null: see `_reader`
     if hint == tuple[bytes, ...]:
         return tuple[msgspec.Raw, ...]
     return hint

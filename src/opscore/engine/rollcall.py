@@ -44,7 +44,7 @@ class RollCall:
             await floor.writer.submit(self._arrive(agent, instance_id))
         if not attempts:
             return []
-        return await floor.writer.submit(Beat(attempts, instance_id))
+        return await floor.writer.submit(Beat(attempts, instance_id=instance_id))
 
     def _arrive(self, agent: Agent, instance_id: str) -> Arrive:
         floor = self._floor
