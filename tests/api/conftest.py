@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from opscore.engine.engine import Engine
 
+from opscore.api import server as server_module
+from opscore.api.app import Application
 from opscore.api.server import listen, serve
 from opscore.api.settings import ServerSettings
+from opscore.engine.engine import Engine
 
 KEY = "a-key-for-tests-that-is-long-enough-0123"
 BASE = "/v1/opscore"
@@ -51,6 +54,12 @@ class Reply:
     def body(self) -> Any:
         return json.loads(self.raw)
 
+    @property
+    def good(self) -> Any:
+        """The body of a success."""
+        assert self.status < 300, self.raw
+        return self.body
+
 
 @dataclass(frozen=True)
 class Site:
@@ -60,6 +69,7 @@ class Site:
     engine: Engine
     http: aiohttp.ClientSession
     server: asyncio.Task[None]
+    application: Application
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
         if body is not None:
@@ -94,11 +104,32 @@ async def serving(
     engine = await Engine.open("sqlite:///:memory:")
     listener = listen("127.0.0.1", 0)
     up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    made: list[Application] = []
+
+    class Noted(Application):
+        def __init__(self, *values: Any) -> None:
+            super().__init__(*values)
+            made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_module, "Application", Noted)
+        async with _serving(engine, settings, listener, up, headers) as (url, http, server):
+            yield Site(url, engine, http, server, made[0])
+
+
+@asynccontextmanager
+async def _serving(
+    engine: Engine,
+    settings: ServerSettings,
+    listener: socket.socket,
+    up: asyncio.Future[str],
+    headers: dict[str, str] | None,
+) -> AsyncGenerator[tuple[str, aiohttp.ClientSession, asyncio.Task[None]], None]:
     async with asyncio.TaskGroup() as group:
         server = group.create_task(serve(engine, settings, listener, ready=up.set_result))
         url = await up
         async with aiohttp.ClientSession(headers=headers) as http:
-            yield Site(url, engine, http, server)
+            yield url, http, server
         server.cancel()
 
 

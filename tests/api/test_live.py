@@ -52,7 +52,7 @@ async def test_a_finished_session_is_told_and_the_stream_ends(site: Site) -> Non
     async with site.http.get(url) as response:
         assert response.headers["content-type"] == "text/event-stream"
         events = await all_events(response)
-    history = (await site.call("GET", f"/session/{session_id}/history")).body["events"]
+    history = (await site.call("GET", f"/session/{session_id}/history")).good["events"]
     assert [json.loads(one["data"]) for one in events] == history
     assert [one["id"] for one in events] == [str(one["seq"]) for one in history]
     assert [one["event"] for one in events] == [one["type"] for one in history]
@@ -113,10 +113,10 @@ async def test_what_a_poller_that_left_was_waiting_for_goes_to_others(site: Site
     async with asyncio.TaskGroup() as group:
         url = f"{site.url}{BASE}/agent/{agent_id}/claim"
         polling = group.create_task(_swallow(leaver.post(url, json=body)))
-        await _until_waiting(site, agent_id, "leaver")
+        await waiting_requests(site, 1)
         await leaver.close()
         polling.cancel()
-    await _until_gone(site, agent_id, "leaver")
+    await waiting_requests(site, 0)
     task_id, _ = await begin(site, "poll-2")
     assert [one["taskId"] for one in await site.claim(agent_id)] == [task_id]
 
@@ -129,19 +129,10 @@ async def _swallow(request: Any) -> None:
         return
 
 
-async def _instances(site: Site, agent_id: str) -> dict[str, bool]:
-    agent = (await site.call("GET", f"/agent/{agent_id}")).body
-    return {one["instanceId"]: one["online"] for one in agent["instances"]}
-
-
-async def _until_waiting(site: Site, agent_id: str, instance_id: str) -> None:
-    while not (await _instances(site, agent_id)).get(instance_id):
-        pass  # every round is a request: the server gets its turn
-
-
-async def _until_gone(site: Site, agent_id: str, instance_id: str) -> None:
-    while (await _instances(site, agent_id)).get(instance_id):
-        pass
+async def waiting_requests(site: Site, count: int) -> None:
+    """Until so many requests wait for something; every round is a turn of the server's loop."""
+    while len(site.application.context.waiting) != count:
+        await site.call("GET", "/health", root=True)
 
 
 async def test_prefer_wait_answers_with_the_finished_session(site: Site) -> None:
@@ -192,9 +183,7 @@ async def test_a_stop_ends_polls_waits_and_streams_at_once() -> None:
             waiting = group.create_task(
                 site.call("POST", "/task", {"capability": "elsewhere"}, headers=headers)
             )
-            await _until_waiting(site, agent_id, f"{agent_id}-1")
-            while len((await site.call("GET", "/task?capability=elsewhere")).body["tasks"]) < 2:
-                pass
+            await waiting_requests(site, 3)
             site.server.cancel()
             assert await polling == []
             assert (await waiting).status == 202

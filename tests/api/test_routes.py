@@ -206,7 +206,7 @@ async def test_a_trigger_tolerates_what_agentkit_sends(site: Site) -> None:
     assert reply.status == 202
     assert set(reply.body) == {"sessionId", "workflowId", "message"}
     assert reply.body["workflowId"] == "computed"
-    session = (await site.call("GET", f"/session/{reply.body['sessionId']}")).body
+    session = (await site.call("GET", f"/session/{reply.body['sessionId']}")).good
     assert (session["input"], session["context"]) == ({}, {"trace": 1})
     assert session["agentId"]
 
@@ -271,12 +271,12 @@ async def test_a_session_from_start_to_result(site: Site) -> None:
     }
     settled = await site.call("POST", "/task/settle", {"settlements": [settlement]})
     assert settled.body["verdicts"][0]["verdict"] == "recorded"
-    session = (await site.call("GET", f"/session/{session_id}")).body
+    session = (await site.call("GET", f"/session/{session_id}")).good
     assert (session["status"], session["output"]) == ("completed", {"done": 1})
     assert session["steps"]["only"]["tasks"] == [task["taskId"]]
     assert session["labels"] == {"who": "me"}
     assert session["finishedAt"].endswith("Z")
-    shown = (await site.call("GET", f"/task/{task['taskId']}")).body
+    shown = (await site.call("GET", f"/task/{task['taskId']}")).good
     assert [one["outcome"] for one in shown["attemptHistory"]] == ["completed"]
     assert (await site.call("DELETE", f"/session/{session_id}")).status == 204
     assert (await site.call("GET", f"/session/{session_id}")).status == 404
@@ -292,7 +292,7 @@ async def test_one_attempt_by_its_own_routes(site: Site) -> None:
     error = {"class": "broken", "message": "no", "retryAfterSeconds": 1.5}
     failed = await site.call("POST", f"/task/{task_id}/fail", {"attempt": 1, "error": error})
     assert (failed.status, failed.body["verdict"]) == (200, "recorded")
-    shown = (await site.call("GET", f"/task/{task_id}")).body
+    shown = (await site.call("GET", f"/task/{task_id}")).good
     assert (shown["status"], shown["error"]["class"]) == ("failed", "broken")
     late = await site.call("POST", f"/task/{task_id}/complete", {"attempt": 1})
     assert (late.status, late.body["code"]) == (409, "stale_attempt")
@@ -308,7 +308,7 @@ async def test_lists_page_by_cursor(site: Site) -> None:
     seen: list[str] = []
     cursor = ""
     while True:
-        page = (await site.call("GET", f"/session?label=page=1&limit=2{cursor}")).body
+        page = (await site.call("GET", f"/session?label=page=1&limit=2{cursor}")).good
         seen += [one["sessionId"] for one in page["sessions"]]
         if page["nextCursor"] is None:
             break

@@ -71,7 +71,10 @@ async def test_health_and_readiness(site: Site) -> None:
 
 
 async def test_readiness_says_why_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(site.engine), "ready", lambda _: ["the disk is full"])
+    def reasons() -> list[str]:
+        return ["the disk is full"]
+
+    monkeypatch.setattr(site.engine, "ready", reasons)
     reply = await site.call("GET", "/ready", root=True)
     assert (reply.status, reply.body["reasons"]) == (503, ["the disk is full"])
 

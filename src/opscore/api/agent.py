@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from opscore.api.answer import NO_CONTENT, Answer, accepted, created, ok
+from opscore.api.answer import NO_CONTENT, accepted, created, ok
 from opscore.api.call import Call
 from opscore.api.route import Reply, Routes
 from opscore.api.trigger import trigger
@@ -197,21 +197,25 @@ async def trigger_workflow(call: Call, body: TriggerWorkflow) -> Reply:
 @routes.body("POST", "/agent/{agentId}/claim", "agent:work", ClaimTasks, {200: Claimed})
 async def claim_tasks(call: Call, body: ClaimTasks) -> Reply:
     """Take attempts for an instance, waiting up to `waitSeconds` for them."""
-    claiming = call.engine.orchestration.claim(
+    attempts = await _claim(call, body, 0, body.holding)
+    if not attempts and body.wait_seconds > 0:
+        # Only now the two tasks that waiting beside the connection costs.
+        waiting = _claim(call, body, body.wait_seconds, None)
+        attempts = await call.while_present(waiting) or []
+    return ok(Claimed(tasks=[attempt_view(one) for one in attempts]))
+
+
+async def _claim(
+    call: Call, body: ClaimTasks, seconds: float, holding: list[tuple[str, int]] | None
+) -> list[ClaimedAttempt]:
+    return await call.engine.orchestration.claim(
         call.part("agentId"),
         instance_id=body.instance_id,
         max=body.max,
-        wait_seconds=body.wait_seconds,
-        holding=body.holding,
+        wait_seconds=seconds,
+        holding=holding,
         namespace=call.namespace,
     )
-    if body.wait_seconds > 0:
-        return _claimed(await call.while_present(claiming) or [])
-    return _claimed(await claiming)
-
-
-def _claimed(attempts: list[ClaimedAttempt]) -> Answer:
-    return ok(Claimed(tasks=[attempt_view(one) for one in attempts]))
 
 
 def given(body: msgspec.Struct) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from opscore.api.problems import (
     logged_problem,
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
+from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
+from opscore.engine.clock import every
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
@@ -43,6 +45,7 @@ NOUNS: Sequence[Routes] = (
 )
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
+SWEEP_SECONDS = 5.0
 CHANNEL_PERMISSION = "agent:work"
 
 
@@ -104,13 +107,7 @@ class Application:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         settings.check()
         self.context = Context(engine, settings, Access(settings))
-        self.channel = StreamChannel(
-            engine,
-            authorise=self._authorise,
-            describe=lambda error: logged_problem(error, self.context.new_trace_id),
-            clock=self.context.clock,
-            depth_limit=settings.depth_limit,
-        )
+        self.channel = StreamChannel(self._terms(engine), self._authorise)
         routes = [
             _mount(path, operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
@@ -122,6 +119,19 @@ class Application:
             debug=False,
             lifespan=[self._lifespan],
             exception_handlers={HTTPException: _routing_refusal(self.context)},
+        )
+
+    def _terms(self, engine: Engine) -> Terms:
+        context = self.context
+        return Terms(
+            lifecycle=engine.lifecycle,
+            orchestration=engine.orchestration,
+            now=context.clock.now,
+            describe=lambda error: logged_problem(error, context.new_trace_id),
+            lease_seconds=engine.settings.lease_seconds,
+            silence_seconds=engine.settings.offline_after_seconds,
+            payload_limit=engine.settings.payload_limit,
+            depth_limit=context.settings.depth_limit,
         )
 
     async def stop(self) -> None:
@@ -138,7 +148,9 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None, None]:
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(self.channel.watch())
+            watching = group.create_task(
+                every(self.context.clock, SWEEP_SECONDS, self.channel.sweep)
+            )
             try:
                 yield
             finally:

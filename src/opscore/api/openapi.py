@@ -92,7 +92,7 @@ def _header(name: str, description: str) -> dict[str, Any]:
 
 
 def _request_body(operation: Operation, schemas: dict[type, Any]) -> dict[str, Any]:
-    schema = schemas.get(operation.body, {}) if operation.body is not None else {}
+    schema: dict[str, Any] = {} if operation.body is None else schemas.get(operation.body, {})
     content = {media_type: {"schema": schema} for media_type in operation.media_types}
     return {"required": not operation.optional, "content": content}
 

@@ -106,7 +106,7 @@ class Routes:
     ) -> None:
         if permission not in PERMISSIONS:
             raise ValueError(f"{method} {path} declares no known permission: {permission!r}")
-        reader = (
+        reader: BodyReader[Any] | None = (
             BodyReader(body, optional=options.get("optional", False))
             if body is not None and body is not bytes
             else None

@@ -141,7 +141,7 @@ async def run(
 
 def url_of(listener: socket.socket) -> str:
     """The URL under which a listener is reached from this machine."""
-    host, port = listener.getsockname()[:2]
+    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from opscore.core.errors import OpsCoreError
 
@@ -50,6 +51,7 @@ class ServerSettings:
             )
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address (without port or brackets) means this machine."""
     if host.lower() == "localhost":

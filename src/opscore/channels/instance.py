@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -15,15 +16,14 @@ from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
 from opscore.core.errors import Invalid, OpsCoreError, Refusal, StaleAttempt
 from opscore.core.types import Micros
-from opscore.engine.clock import Clock
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.wire import stream as wire
 from opscore.wire.base import Problem
 from opscore.wire.task import Settlement, Verdict
 
 if TYPE_CHECKING:
-    from opscore.engine.engine import Engine
-    from opscore.engine.lifecycle import Connection
+    from opscore.engine.lifecycle import Connection, Lifecycle
+    from opscore.engine.orchestration import Orchestration
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.agent")
 
@@ -44,18 +44,31 @@ class Dropped(OpsCoreError):
     """The peer is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all connections of a server share: the verbs, the time, and the bounds.
+
+    `describe` turns any exception into a problem document, and logs crashes.
+    """
+
+    lifecycle: Lifecycle
+    orchestration: Orchestration
+    now: Callable[[], Micros]
+    describe: Callable[[Exception], Problem]
+    lease_seconds: float
+    silence_seconds: float
+    payload_limit: int
+    depth_limit: int
+
+
 class InstanceStream:
     """Reads what an instance says and writes what the engine has for it (a `Receiver`)."""
 
     local = False
 
     __slots__ = (
-        "_clock",
         "_closing",
         "_connection",
-        "_depth_limit",
-        "_describe",
-        "_engine",
         "_gone",
         "_group",
         "_namespace",
@@ -64,6 +77,7 @@ class InstanceStream:
         "_room",
         "_send",
         "_settling",
+        "_terms",
         "_waiting",
         "_writing",
         "agent_id",
@@ -73,24 +87,18 @@ class InstanceStream:
 
     def __init__(
         self,
-        engine: Engine,
+        terms: Terms,
         agent_id: str,
         namespace: str,
         *,
         receive: Receive,
         send: Send,
-        describe: Callable[[Exception], Problem],
-        clock: Clock,
-        depth_limit: int,
     ) -> None:
-        self._engine = engine
+        self._terms = terms
         self.agent_id = agent_id
         self._namespace = namespace
         self._receive = receive
         self._send = send
-        self._describe = describe
-        self._clock = clock
-        self._depth_limit = depth_limit
         self._group: asyncio.TaskGroup | None = None
         self._connection: Connection | None = None
         self._outbox: deque[wire.ToAgent | list[ClaimedAttempt]] = deque()
@@ -100,7 +108,7 @@ class InstanceStream:
         self._room = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self._gone = False
-        self.heard_at = self._clock.now()
+        self.heard_at = self._terms.now()
         self.writing_since: Micros | None = None
 
     # What the engine calls: never blocks.
@@ -179,7 +187,7 @@ class InstanceStream:
         return message
 
     async def _connect(self, hello: wire.Hello) -> None:
-        connection = await self._engine.lifecycle.connect(
+        connection = await self._terms.lifecycle.connect(
             self.agent_id,
             instance_id=hello.instance_id,
             max_in_flight=hello.max_in_flight,
@@ -188,12 +196,11 @@ class InstanceStream:
             namespace=self._namespace,
         )
         self._connection = connection
-        settings = self._engine.settings
         welcome = wire.Welcome(
             agent_id=self.agent_id,
-            lease_seconds=settings.lease_seconds,
-            heartbeat_seconds=settings.lease_seconds / 3,
-            payload_limit=settings.payload_limit,
+            lease_seconds=self._terms.lease_seconds,
+            heartbeat_seconds=self._terms.lease_seconds / 3,
+            payload_limit=self._terms.payload_limit,
             stale=connection.stale,
         )
         # The engine may have handed over attempts already, but welcome is the first word.
@@ -225,13 +232,13 @@ class InstanceStream:
         if event["type"] != "websocket.receive":
             self._gone = True
             return None
-        self.heard_at = self._clock.now()
+        self.heard_at = self._terms.now()
         text: str | bytes | None = event.get("text")
         return self._parse(event["bytes"] if text is None else text)
 
     def _parse(self, text: str | bytes) -> wire.AgentMessage:
         body = text.encode() if isinstance(text, str) else text
-        check_depth(body, self._depth_limit)
+        check_depth(body, self._terms.depth_limit)
         try:
             return _decode(body)
         except msgspec.ValidationError as error:
@@ -251,7 +258,7 @@ class InstanceStream:
 
     async def _progress(self, message: wire.Progress) -> None:
         try:
-            await self._engine.orchestration.progress(
+            await self._terms.orchestration.progress(
                 message.task_id,
                 message.attempt,
                 message.fraction,
@@ -287,7 +294,7 @@ class InstanceStream:
             self._put(wire.VerdictsFor(verdicts=verdicts, ref=message.ref))
         except Refusal as refusal:
             # Nothing was recorded; the instance connects again and sends its settlements again.
-            self._put(wire.Refused(problem=self._describe(refusal)))
+            self._put(wire.Refused(problem=self._terms.describe(refusal)))
             self.end(1013, refusal.detail)
         finally:
             self._settling -= 1
@@ -304,7 +311,7 @@ class InstanceStream:
             except Invalid as invalid:
                 verdicts.append(_invalid(settlement, invalid.detail))
         records = iter(
-            await self._engine.orchestration.settle(
+            await self._terms.orchestration.settle(
                 readable, agent_id=self.agent_id, namespace=self._namespace
             )
         )
@@ -313,7 +320,7 @@ class InstanceStream:
     # Writing.
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._put(wire.Refused(problem=self._describe(refusal)))
+        self._put(wire.Refused(problem=self._terms.describe(refusal)))
         if self._connection is not None:
             code = 1007 if refusal.status == 400 else 1011
         else:
@@ -336,7 +343,7 @@ class InstanceStream:
         try:
             while self._outbox and not self._gone:
                 message = self._take()
-                self.writing_since = self._clock.now()
+                self.writing_since = self._terms.now()
                 await self._send({"type": "websocket.send", "text": _encode(message).decode()})
             await self._close_when_quiet()
         except OSError:

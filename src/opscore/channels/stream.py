@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import structlog
 
-from opscore.channels.instance import Dropped, InstanceStream
+from opscore.channels.instance import Dropped, InstanceStream, Terms
 from opscore.core.errors import Refusal
 from opscore.core.types import SECOND
-from opscore.engine.clock import Clock, every
-from opscore.wire.base import Problem
-
-if TYPE_CHECKING:
-    from opscore.engine.engine import Engine
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.stream")
 
@@ -30,31 +25,18 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 SLOW_SECONDS = 30.0
-WATCH_SECONDS = 5.0
 _encode = msgspec.json.Encoder().encode
 
 
 class StreamChannel:
     """All WebSocket connections of one server.
 
-    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`; `describe`
-    turns any exception into a problem document (and logs crashes).
+    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        authorise: Callable[[Mapping[str, Any]], str],
-        describe: Callable[[Exception], Problem],
-        clock: Clock,
-        depth_limit: int,
-    ) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, terms: Terms, authorise: Callable[[Mapping[str, Any]], str]) -> None:
+        self._terms = terms
         self._authorise = authorise
-        self.describe = describe
-        self._depth_limit = depth_limit
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -73,16 +55,7 @@ class StreamChannel:
             return
         await send({"type": "websocket.accept"})
         agent_id: str = scope["path_params"]["agentId"]
-        stream = InstanceStream(
-            self._engine,
-            agent_id,
-            namespace,
-            receive=receive,
-            send=send,
-            describe=self.describe,
-            clock=self._clock,
-            depth_limit=self._depth_limit,
-        )
+        stream = InstanceStream(self._terms, agent_id, namespace, receive=receive, send=send)
         await self._run(stream)
 
     async def _run(self, stream: InstanceStream) -> None:
@@ -94,7 +67,7 @@ class StreamChannel:
             reason = str(dropped.exceptions[0])
             log.warning("connection dropped", agent_id=stream.agent_id, reason=reason)
         except* Exception as crashed:  # noqa: BLE001 - logged by `describe`
-            self.describe(crashed.exceptions[0])
+            self._terms.describe(crashed.exceptions[0])
             await stream.abandon()
         finally:
             self.streams.discard(stream)
@@ -106,7 +79,7 @@ class StreamChannel:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008})
             return
-        problem = self.describe(refusal)
+        problem = self._terms.describe(refusal)
         await send(
             {
                 "type": "websocket.http.response.start",
@@ -116,14 +89,9 @@ class StreamChannel:
         )
         await send({"type": "websocket.http.response.body", "body": _encode(problem)})
 
-    async def watch(self) -> None:
-        """Drop silent and slow peers, for ever."""
-        await every(self._clock, WATCH_SECONDS, self.sweep)
-
     async def sweep(self) -> None:
         """Drop every peer that said nothing for too long, or does not read what it is sent."""
-        now = self._clock.now()
-        silence = self._engine.settings.offline_after_seconds
+        now, silence = self._terms.now(), self._terms.silence_seconds
         for stream in list(self.streams):
             writing = stream.writing_since
             if now - stream.heard_at > silence * SECOND:

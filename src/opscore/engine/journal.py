@@ -87,10 +87,15 @@ def _reader(kind: type[E]) -> Callable[[Json], E]:
     )
     decoder = msgspec.json.Decoder(shape)
     names = [f.name for f in fields]
+    nullable = [f.name for f in fields if hints[f.name] == (bytes | None)]
 
     def read(data: Json) -> E:
         found = decoder.decode(data)
-        return kind(*[getattr(found, name) for name in names])
+        given = {name: getattr(found, name) for name in names}
+        for name in nullable:
+            if given[name] is not None and bytes(given[name]) == b"null":
+                given[name] = None
+        return kind(**given)
 
     return read
 
@@ -100,7 +105,7 @@ def _raw(hint: Any) -> Any:
     if hint is bytes:
         return msgspec.Raw
     if hint == (bytes | None):
-        return msgspec.Raw | None
+        return msgspec.Raw  # `Raw | None` would read nothing but null: see `_reader`
     if hint == tuple[bytes, ...]:
         return tuple[msgspec.Raw, ...]
     return hint

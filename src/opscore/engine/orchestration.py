@@ -27,6 +27,7 @@ from opscore.engine.records import (
     Paged,
     SessionRecord,
     SessionSummary,
+    TaskRecord,
     TemplateRecord,
 )
 from opscore.engine.requests import AddTemplate, StartSessions
@@ -308,6 +309,12 @@ class Orchestration(Steering, Attempts):
         if cursor is not None and not cursor.isdigit():
             raise Invalid(f"the cursor {cursor!r} is not one that this list gave")
         return await self._t.views.history(session_id, namespace, int(cursor or 0), limit)
+
+    async def get_task(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> TaskRecord:
+        """A task with every attempt, and how far the running one is. Raises NotFound."""
+        record = await super().get_task(task_id, namespace=namespace)
+        fraction, message = self.progress_of(task_id)
+        return replace(record, progress=fraction, progress_message=message)
 
     def committed(self, unit: Unit) -> None:
         """Wake whoever waits for a session that has ended, and forget progress that is over."""

@@ -47,9 +47,12 @@ def locate(url: str, unique: str) -> Location:
 def connect(location: Location, *, read_only: bool = False) -> apsw.Connection:
     """A connection with this project's settings; the first one creates the file."""
     if location.path is None:
-        return apsw.Connection(f"file:/{location.memory_name}?vfs=memdb", flags=_URI)
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else _CREATE
-    connection = apsw.Connection(str(location.path), flags=flags, statementcachesize=500)
+        # Memory has no WAL: here the reader and the writer do wait for each other.
+        name, flags = f"file:/{location.memory_name}?vfs=memdb", _URI
+    else:
+        name = str(location.path)
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else _CREATE
+    connection = apsw.Connection(name, flags=flags, statementcachesize=500)
     connection.set_busy_timeout(5_000)
     return connection
 
