@@ -44,11 +44,7 @@ class RollCall:
             await floor.writer.submit(self._arrive(agent, instance_id, actor))
         if not attempts:
             return []
-<<<<<<< HEAD
         return await floor.writer.submit(Beat(attempts, agent.namespace, instance_id))
-=======
-        return await floor.writer.submit(Beat(attempts, instance_id=instance_id))
->>>>>>> api
 
     def _arrive(self, agent: Agent, instance_id: str, actor: str) -> Arrive:
         floor = self._floor
