@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from opscore.bench.common import RecordingStore, database, figures, raw_limit
-from opscore.channels.local import LocalAgent
 from opscore.engine.clock import SystemClock
 from opscore.engine.engine import Engine
-from opscore.engine.records import EventRecord
+from opscore.engine.lifecycle import AgentDetails
+from opscore.engine.records import ClaimedAttempt, EventRecord, SettlementReport
 from opscore.engine.settings import Settings
 
 STEPS = 10
@@ -33,7 +33,7 @@ def template() -> dict[str, object]:
         steps[f"s{n}"] = {
             "needs": f"s{n - 1}",
             "capability": "pass-on",
-            "with": {"number": f"${{{{ steps.s{n - 1}.output }}}}"},
+            "with": {"number": f"${{{{ steps.s{n - 1}.output.number }}}}"},
         }
     return {
         "name": "ten-steps",
@@ -43,9 +43,44 @@ def template() -> dict[str, object]:
     }
 
 
-async def pass_on(given: dict[str, int]) -> int:
-    """The work of a step: nothing, so that the engine is what is measured."""
-    return given["number"]
+class Worker:
+    """The receiver of an agent whose work is nothing, so that the engine is what is measured.
+
+    It settles what one claim brought in one batch, as the server's stream channel does.
+    """
+
+    local = False
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def join(self) -> None:
+        """Register, and take a seat with a slot for every session."""
+        details = AgentDetails("worker", capabilities=("pass-on",))
+        agent = await self._engine.lifecycle.register_agent(details)
+        await self._engine.lifecycle.connect(
+            agent.agent_id,
+            instance_id="worker-1",
+            max_in_flight=CONCURRENT,
+            holding=[],
+            receiver=self,
+        )
+
+    def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
+        """Give each attempt's input back as its output."""
+        reports = [SettlementReport(a.task_id, a.attempt, "completed", a.input) for a in attempts]
+        self._engine.spawn(self._engine.orchestration.settle(reports))
+
+    def cancel(
+        self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
+    ) -> None:
+        """Nothing runs long enough to be cancelled."""
+
+    def drain(self, reason: str) -> None:
+        """The engine is closed when the measurement is over."""
+
+    def close(self, reason: str) -> None:
+        """See `drain`."""
 
 
 class Sessions:
@@ -76,8 +111,7 @@ async def main(quick: bool) -> dict[str, Any]:
     async with database() as folder:
         store = RecordingStore(folder / "engine.db", COMMANDS_KEPT)
         engine = await Engine.start(store, SystemClock(), random.Random(), Settings())
-        agent = LocalAgent("worker", {"pass-on": pass_on}, engine)
-        await agent.join(CONCURRENT)
+        await Worker(engine).join()
         await engine.orchestration.create_workflow(template())
         sessions, numbers = Sessions(engine), iter(range(count))
         began, cpu = time.perf_counter(), time.process_time()

@@ -23,6 +23,7 @@ from opscore.core.types import (
     MAX_ITEMS_PER_COMMIT,
     SESSION_ENDED,
     STEP_ENDED,
+    STEP_PASSED,
     TASK_QUEUED,
     ErrorInfo,
     Json,
@@ -31,8 +32,6 @@ from opscore.core.types import (
     ready_order,
     task_id_of,
 )
-
-_PASSED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,10 @@ def start_steps(draft: Draft, names: Iterable[str]) -> None:
 def _may_start(state: SessionState, step: Step) -> bool:
     if state.paused_at is not None or state.steps[step.name].status is not StepStatus.PENDING:
         return False
-    return all(state.steps[need].status in _PASSED for need in step.needs)
+    for need in step.needs:
+        if state.steps[need].status not in STEP_PASSED:
+            return False
+    return True
 
 
 def _start_step(draft: Draft, step: Step) -> None:

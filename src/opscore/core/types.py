@@ -145,18 +145,19 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.CANCELLED: frozenset(),
 }
 
-SESSION_ENDED = frozenset({SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED})
-STEP_ENDED = frozenset(
-    {
-        StepStatus.COMPLETED,
-        StepStatus.FAILED,
-        StepStatus.SKIPPED,
-        StepStatus.CANCELLED,
-        StepStatus.COMPENSATED,
-    }
+TASK_STARTS = (TaskStatus.SCHEDULED, TaskStatus.AVAILABLE)
+
+# Tuples, because an enum's hash is a Python call: membership of a frozenset costs ten times as much.
+SESSION_ENDED = (SessionStatus.COMPLETED, SessionStatus.ERROR, SessionStatus.CANCELLED)
+STEP_PASSED = (StepStatus.COMPLETED, StepStatus.SKIPPED)
+STEP_ENDED = (
+    *STEP_PASSED,
+    StepStatus.FAILED,
+    StepStatus.CANCELLED,
+    StepStatus.COMPENSATED,
 )
-TASK_QUEUED = frozenset({TaskStatus.SCHEDULED, TaskStatus.AVAILABLE})
-TASK_ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+TASK_QUEUED = (TaskStatus.AVAILABLE, TaskStatus.SCHEDULED)
+TASK_ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -85,22 +85,19 @@ class Hooks:
             unit.after.append(lambda: self._tell(unit, first_position))
 
     def _tell(self, unit: Unit, first_position: int) -> None:
-        changes = unit.changes
-        self._spread((StoredEvent(0, *row[1:]) for row in changes.agent_events), of_agent=True)
-        numbered = enumerate(changes.events, first_position)
-        self._spread((StoredEvent(p, *row) for p, row in numbered), of_agent=False)
+        hearers: dict[str, list[Subscription]] = {}
+        for row in unit.changes.agent_events:
+            for subscription in self._hearers(hearers, row.type):
+                self._give(subscription, public(StoredEvent(0, *row[1:]), of_agent=True))
+        for position, row in enumerate(unit.changes.events, first_position):
+            for subscription in self._hearers(hearers, row.type):
+                self._give(subscription, public(StoredEvent(position, *row)))
 
-    def _spread(self, rows: Iterable[StoredEvent], *, of_agent: bool) -> None:
-        wanted: dict[str, list[Subscription]] = {}
-        for row in rows:
-            kind = row.type
-            hearers = wanted.get(kind)
-            if hearers is None:
-                hearers = wanted[kind] = [s for s in self._subscriptions if s.wants(kind)]
-            if hearers:
-                event = public(row, of_agent=of_agent)
-                for subscription in hearers:
-                    self._give(subscription, event)
+    def _hearers(self, known: dict[str, list[Subscription]], kind: str) -> list[Subscription]:
+        found = known.get(kind)
+        if found is None:
+            found = known[kind] = [s for s in self._subscriptions if s.wants(kind)]
+        return found
 
     def _give(self, subscription: Subscription, event: EventRecord) -> None:
         if not subscription.is_async:

@@ -100,7 +100,7 @@ def open_writer(location: Location) -> apsw.Connection:
 def _prepare(connection: apsw.Connection) -> None:
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
-    connection.pragma("wal_autocheckpoint", 10_000)
+    connection.pragma("wal_autocheckpoint", 0)  # `checkpoint.py` sees to it
     connection.pragma("cache_size", -65_536)
     connection.pragma("journal_size_limit", 256 * 1024 * 1024)
 

@@ -13,6 +13,7 @@ import apsw
 from opscore.core.errors import Unavailable
 from opscore.core.types import Micros
 from opscore.store import statements as sql
+from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import Location, connect, locate, open_writer, own
 from opscore.store.migrate import SCHEMA_VERSION
 from opscore.store.rows import (
@@ -50,6 +51,7 @@ class SqliteStore:
         self._lock: apsw.Connection | None = None
         self._writer: apsw.Connection | None = None
         self._reader: apsw.Connection | None = None
+        self._checkpoints: Checkpoints | None = None
         self._position = 0
         self._failures = 0
         self._committing = asyncio.Lock()
@@ -71,6 +73,8 @@ class SqliteStore:
         try:
             self._writer = open_writer(self._location)
             self._reader = connect(self._location)
+            if self._location.path is not None:
+                self._checkpoints = Checkpoints(self._location, self._writer)
             self._position = self._w.execute(sql.LAST_POSITION).get
         except BaseException:
             self._close()
@@ -84,6 +88,9 @@ class SqliteStore:
         self._read_thread.shutdown(wait=True)
 
     def _close(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+            self._checkpoints = None
         for connection in (self._reader, self._writer, self._lock):
             if connection is not None:
                 connection.close()
