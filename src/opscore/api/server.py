@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import uvicorn
 from opscore.api.app import Application
 from opscore.api.connection import connection_class
 from opscore.api.settings import ServerSettings
+from opscore.api.tuning import tune_interpreter
 from opscore.core.errors import OpsCoreError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.server"
 BACKLOG = 2048
 MESSAGE_LIMIT = 16 * 1024 * 1024
 PING_SECONDS = 20.0
-SWITCH_INTERVAL = 0.0005
 
 
 class PortTaken(OpsCoreError):
@@ -80,9 +79,7 @@ async def serve(
 
     `ready` is called with the URL once connections are accepted. Raises `SettingsRefused`.
     """
-    # The store's thread and the loop hand the interpreter lock back and forth with every commit;
-    # at the default of 5 ms one of them would often wait longer than the commit takes.
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    tune_interpreter()
     try:
         application = Application(engine, settings)
         server = _Server(_config(application, engine, settings), application, listener, ready)

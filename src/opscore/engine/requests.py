@@ -326,7 +326,7 @@ class ClaimTasks:
     def want(self, wants: Wants, means: Means) -> None:
         """Candidates of each queue."""
         for queue, limit in self.limits.items():
-            wants.claims[queue] = max(limit, wants.claims.get(queue, 0))
+            wants.claims[queue] = limit + wants.claims.get(queue, 0)
 
     def apply(self, unit: Unit) -> Claims:
         """Cannot be refused; a candidate that cannot be claimed any more is passed over."""
