@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -123,7 +124,7 @@ def test_parser_giving_up_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
             measure_source("x = 1")
 
 
-def _raiser(error: BaseException):
+def _raiser(error: BaseException) -> Callable[[str], None]:
     def parse(_: str) -> None:
         raise error
 

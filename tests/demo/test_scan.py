@@ -82,7 +82,7 @@ def test_an_unreadable_directory_is_reported(
     _plant(tmp_path, "closed/a.py", "open/b.py")
     scandir = os.scandir
 
-    def refuse(path: Path):  # permissions do not stop root, who runs tests in containers
+    def refuse(path: Path) -> object:  # permissions do not stop root, who runs tests in containers
         if Path(path).name == "closed":
             raise PermissionError(13, "Permission denied")
         return scandir(path)

@@ -43,11 +43,10 @@ class RecordingStore(SqliteStore):
         await self._on_writer(lambda: self._commit_all(group))
 
     def _commit_all(self, group: Sequence[Changes]) -> None:
-        self._w.execute("begin immediate")
-        for changes in group:
-            self._write(changes)
-            self._position += len(changes.events)
-        self._w.execute("commit")
+        with self._w:
+            for changes in group:
+                self._write(changes)
+                self._position += len(changes.events)
 
     def _commit(self, changes: Changes) -> None:
         super()._commit(changes)

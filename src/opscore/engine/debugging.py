@@ -62,8 +62,11 @@ class Debugging:
     async def log_operation(
         self, operation: str, context: Mapping[str, Any] | None = None, *, level: str = "info"
     ) -> None:
-        """Write one structured record. `context` holds plain values; ids under their usual names
-        (`agent_id`, `session_id`, `task_id`, `attempt`, `trace_id`)."""
+        """Write one structured record.
+
+        `context` holds plain values; ids under their usual names (`agent_id`, `session_id`,
+        `task_id`, `attempt`, `trace_id`).
+        """
         log.log(_LEVELS.get(level, _LEVELS["info"]), operation, **(context or {}))
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:

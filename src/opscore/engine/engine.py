@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -58,10 +58,6 @@ class Engine:
             SessionCache(), templates, CelExpressions(), settings.payload_limit, settings.lease
         )
         registry = Registry()
-
-        def span_id() -> str:
-            return ids.hex(64)
-
         self.settings = settings
         self.store = store
         self.feed = Feed()
@@ -69,23 +65,8 @@ class Engine:
         self._clock = clock
         self._templates = templates
         self._writer = Writer(store, means, self._committed)
-        self._dispatcher = Dispatcher(self._writer, store.now, span_id, chance.random)
-        self.orchestration = Orchestration(
-            Tools(
-                writer=self._writer,
-                views=Views(store, templates),
-                templates=templates,
-                dispatcher=self._dispatcher,
-                clock=clock,
-                ids=ids,
-                settings=settings,
-                now=store.now,
-                chance=chance.random,
-                span_id=span_id,
-                find_agent=registry.require,
-                seen=self._seen,
-            )
-        )
+        self._dispatcher = Dispatcher(self._writer, store.now, ids.span_id, chance.random)
+        self.orchestration = Orchestration(self._tools(ids, chance, registry))
         self.lifecycle = Lifecycle(
             store,
             self._writer,
@@ -105,6 +86,22 @@ class Engine:
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+
+    def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
+        return Tools(
+            writer=self._writer,
+            views=Views(self.store, self._templates),
+            templates=self._templates,
+            dispatcher=self._dispatcher,
+            clock=self._clock,
+            ids=ids,
+            settings=self.settings,
+            now=self.store.now,
+            chance=chance.random,
+            span_id=ids.span_id,
+            find_agent=registry.require,
+            seen=self._seen,
+        )
 
     @classmethod
     async def open(
@@ -232,7 +229,7 @@ class Engine:
         await asyncio.wait({running})
         await self.store.close()
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

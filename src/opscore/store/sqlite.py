@@ -131,8 +131,9 @@ class SqliteStore:
         return first
 
     async def _committed(self, changes: Changes) -> None:
-        """Counts failures here and not in the writing thread: who begins after the count has
-        risen begins after the caller has forgotten what failed.
+        """Counts failures here and not in the writing thread.
+
+        Who begins after the count has risen begins after the caller has forgotten what failed.
         """
         try:
             await self._on_writer(lambda: self._commit(changes))

@@ -94,8 +94,9 @@ class Store(Protocol):
         ...
 
     async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
-        """Headers, newest first. Filters: namespace, workflow, status, agent_id, label_key,
-        label_value, since, until.
+        """Headers, newest first.
+
+        Filters: namespace, workflow, status, agent_id, label (`key=value`), since, until.
         """
         ...
 
