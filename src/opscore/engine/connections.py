@@ -136,7 +136,7 @@ class Connection:
             instance.last_seen = self._floor.now()
         if not attempts:
             return []
-        return await self._floor.writer.submit(Beat(attempts, self.instance_id))
+        return await self._floor.writer.submit(Beat(attempts, self._namespace, self.instance_id))
 
     async def disconnect(self) -> None:
         """The connection is gone; its leases run on until they expire or the next hello."""
