@@ -241,8 +241,9 @@ def _session_completed(state: SessionState, e: ev.SessionCompleted, at: Micros) 
 
 
 def _end_open_steps(state: SessionState, at: Micros) -> None:
+    """Steps that no event named yet are not known here; all that never began stay as they are."""
     for step in state.steps.values():
-        if step.status in (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING):
+        if step.status in (StepStatus.RUNNING, StepStatus.WAITING):
             _end_step(step, StepStatus.CANCELLED, at)
 
 
