@@ -100,6 +100,8 @@ class Engine:
             store, self._writer, clock, chance.random, self.lifecycle.why_nobody
         )
         self._group: asyncio.TaskGroup | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self._cycles: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -185,13 +187,24 @@ class Engine:
         return self.settings.heartbeat_seconds
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine in the engine's own task group; it must see to its own errors."""
+        """Run a coroutine in the engine's own task group; it must see to its own errors.
+
+        Stopping waits for it, before the last commit.
+        """
+        return self._begin(work, self._spawned)
+
+    def _begin(
+        self, work: Coroutine[Any, Any, Any], among: set[asyncio.Task[Any]]
+    ) -> asyncio.Task[Any]:
         assert self._group is not None, "the engine is not running"
-        return self._group.create_task(work)
+        task = self._group.create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        return task
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Any]:
         """Do `work` again and again for as long as the engine runs, or the task is cancelled."""
-        return self.spawn(every(self._clock, seconds, work))
+        return self._begin(every(self._clock, seconds, work), self._cycles)
 
     def _committed(self, unit: Unit, first_position: int) -> None:
         """What follows every commit, in this order: slots and cancels first, then who watches."""
@@ -221,6 +234,10 @@ class Engine:
             return
         running, self._running = self._running, None
         await self._dispatcher.stop(self._clock, drain_seconds)
+        for cycle in self._cycles:
+            cycle.cancel()
+        while self._spawned:
+            await asyncio.wait(self._spawned)
         self.feed.close()
         self.hooks.close()
         self._stop.set()
