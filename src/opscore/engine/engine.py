@@ -95,7 +95,7 @@ class Engine:
             payload_limit=settings.payload_limit,
         )
         self.debugging = Debugging(store, self.orchestration)
-        self._relay = Relay(store, self._writer, ids)
+        self._relay = Relay(store, self._writer, clock, ids)
         self._sweeper = Sweeper(
             store, self._writer, clock, chance.random, self.lifecycle.why_nobody
         )
@@ -176,6 +176,7 @@ class Engine:
             log.critical("engine_broke", exc_info=error)
 
     async def _sweep_presence(self) -> None:
+        self._dispatcher.nudge()
         try:
             await self.lifecycle.sweep_presence(self.store.now())
         except OpsCoreError as error:
