@@ -68,6 +68,7 @@ class DeleteSession:
         if state.status not in SESSION_ENDED:
             raise Conflict(f"session {self.session_id} is {state.status}; cancel it first")
         unit.touched[self.session_id] = state
+        unit.means.sessions.bury(self.session_id)
         unit.changes.sessions_gone.add(self.session_id)
 
 
