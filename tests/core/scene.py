@@ -16,6 +16,7 @@ import msgspec
 
 from opscore.core import commands as cmd
 from opscore.core import events as ev
+from opscore.core.agent import Agent
 from opscore.core.evolve import evolve
 from opscore.core.progress import Refused
 from opscore.core.session import Decided, Surroundings, decide
@@ -82,6 +83,12 @@ class Scene:
             **fields,
         )
         return self.done(cmd.Start(event))
+
+    def start_bound(self, name: str, capabilities: tuple[str, ...]) -> list[str]:
+        """Start it for one agent."""
+        return self.start(
+            agent=Agent("agt_1", "default", 1, agent_name=name, capabilities=capabilities)
+        )
 
     # -- commands ---------------------------------------------------------------------------
 

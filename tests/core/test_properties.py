@@ -67,7 +67,9 @@ def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
     if needs and draw(st.booleans()):
         step["with"] = {"x": "${{ steps.%s.output }}" % needs[0]}
     if draw(st.booleans()):
-        step["foreach"] = draw(st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}"]))
+        step["foreach"] = draw(
+            st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}"])
+        )
         if draw(st.booleans()):
             step["maxParallel"] = draw(st.integers(1, 2))
     return step
@@ -180,7 +182,9 @@ def test_every_session_keeps_its_invariants_and_ends_when_left_in_peace(
     made: dict[str, Any], input: Any, played: list[tuple[str, int]], total: str | None
 ) -> None:
     extra = {} if total is None else {"timeout": {"total": total}}
-    scene = Scene(made, input=input, onError={"workflow": "w", "with": "${{ error.message }}"}, **extra)
+    scene = Scene(
+        made, input=input, onError={"workflow": "w", "with": "${{ error.message }}"}, **extra
+    )
     scene.start()
     play(scene, played)
     calm(scene)
