@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from opscore.core.errors import OpsCoreError
 from opscore.core.types import ErrorInfo, Micros
 from opscore.engine.lifecycle import AgentDetails, Connection, Lifecycle
 from opscore.engine.orchestration import Orchestration
@@ -50,6 +51,7 @@ class LocalReceiver:
         self._spawn = spawn
         self._running: dict[tuple[str, int], asyncio.Task[Any]] = {}
         self._done: list[SettlementReport] = []
+        self._closed = False
 
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
         """Start them all."""
@@ -70,48 +72,76 @@ class LocalReceiver:
         """Nothing to do: the seat takes no more."""
 
     def close(self, reason: str) -> None:
-        """The engine stops: what runs is cancelled; its leases return with the next start."""
+        """The seat is gone, as a rule because the engine stops: what runs is given back."""
+        self._closed = True
         for task in list(self._running.values()):
             task.cancel(reason)
 
     @property
     def holding(self) -> list[tuple[str, int]]:
-        """The attempts that run now."""
-        return list(self._running)
+        """The attempts that run now, and those whose report could not be recorded yet."""
+        return [*self._running, *((r.task_id, r.attempt) for r in self._done)]
 
     async def _run(self, attempt: ClaimedAttempt, key: tuple[str, int]) -> None:
         try:
             report = await self._report(attempt)
         except asyncio.CancelledError:
-            report = _failed(attempt, ErrorInfo("cancelled", "the attempt was cancelled"))
+            report = self._stopped(attempt)
         finally:
             self._running.pop(key, None)
-        if not self._done:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._done.append(report)
+        if len(self._done) == 1:
+            self._spawn(self.flush())
+
+    def _stopped(self, attempt: ClaimedAttempt) -> SettlementReport:
+        if self._closed:
+            return SettlementReport(attempt.task_id, attempt.attempt, "released")
+        return _failed(attempt, ErrorInfo("cancelled", "the attempt was cancelled"))
 
     async def _report(self, attempt: ClaimedAttempt) -> SettlementReport:
-        function, is_async = self._functions[attempt.capability or ""]
+        found = self._function(attempt.capability)
+        if found is None:
+            asked = attempt.capability or "a task that names no capability"
+            why = f"no function for {asked}; this agent has: {', '.join(self._functions)}"
+            return _failed(attempt, ErrorInfo("fatal", why))
+        function, is_async = found
         try:
             given = msgspec.json.decode(attempt.input)
             output = await (function(given) if is_async else asyncio.to_thread(function, given))
             encoded = msgspec.Raw(msgspec.json.encode(output))
         except LocalRetry as error:
             wait: Micros | None = None if error.after is None else round(error.after * 1_000_000)
-            return _failed(attempt, ErrorInfo("retryable", str(error), wait))
+            return _failed(attempt, ErrorInfo("retryable", _clean(str(error)), wait))
         except Exception as error:
             log.warning("local_function_failed", task_id=attempt.task_id, exc_info=error)
-            return _failed(attempt, ErrorInfo(type(error).__name__, str(error)))
+            return _failed(attempt, ErrorInfo(type(error).__name__, _clean(str(error))))
         return SettlementReport(attempt.task_id, attempt.attempt, "completed", encoded)
 
-    def _flush(self) -> None:
-        reports, self._done = self._done, []
-        self._spawn(self._settle_all(reports))
+    def _function(self, capability: str | None) -> tuple[Function, bool] | None:
+        """A task for this agent by name may name no capability: then its only one is meant."""
+        if capability is not None:
+            return self._functions.get(capability)
+        return next(iter(self._functions.values())) if len(self._functions) == 1 else None
 
-    async def _settle_all(self, reports: Sequence[SettlementReport]) -> None:
-        for verdict in await self._settle(reports):
+    async def flush(self) -> None:
+        """Report what is done. What cannot be recorded now is kept for the next call."""
+        reports, self._done = self._done, []
+        if not reports:
+            return
+        try:
+            verdicts = await self._settle(reports)
+        except OpsCoreError as error:
+            log.warning("local_settlement_postponed", attempts=len(reports), error=str(error))
+            self._done = [*reports, *self._done]
+            return
+        for verdict in verdicts:
             if verdict.verdict != "recorded":
                 log.warning("local_settlement_refused", task_id=verdict.task_id, why=verdict.detail)
+
+
+def _clean(text: str) -> str:
+    """Text that JSON can carry: file names from the system may hold lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _failed(attempt: ClaimedAttempt, error: ErrorInfo) -> SettlementReport:
@@ -177,5 +207,10 @@ class LocalAgent:
             await connection.disconnect()
 
     async def _beat(self) -> None:
-        if self._connection is not None:
+        if self._connection is None:
+            return
+        try:
             await self._connection.heartbeat(self._receiver.holding)
+        except OpsCoreError as error:
+            log.warning("local_heartbeat_failed", agent=self.name, error=str(error))
+        await self._receiver.flush()

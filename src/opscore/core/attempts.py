@@ -56,7 +56,7 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
     if task is None:
         return Refused("unknown_task", f"there is no task {c.task_id}")
     if not is_current(task, c.attempt):
-        if was_settled(task, c.attempt) and isinstance(c.outcome, Completed):
+        if was_settled(task, c.attempt, c.outcome):
             return None
         return Refused("stale_attempt", _why_stale(task, c.attempt))
     if state.stopping is not None:
@@ -160,10 +160,9 @@ def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
 
 def make_available(draft: Draft, task: TaskState) -> None:
     """Let the task be claimed from now on."""
-    queue = draft.template.steps[task.step].timeout.queue
     assert task.due is not None
-    order = ready_order(task.due, task.priority)
-    deadline = None if queue is None else draft.now + queue
+    order = ready_order(min(task.due, draft.now), task.priority)
+    deadline = draft.queue_deadline(draft.template.steps[task.step])
     draft.emit(ev.TaskAvailable(task.task_id, task.due, order, deadline))
 
 
@@ -171,7 +170,8 @@ def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:
     """Nobody took the task in time."""
     state = draft.state
     task = state.tasks.get(c.task_id)
-    if task is None or task.status is not TaskStatus.AVAILABLE or state.paused_at is not None:
+    held = state.paused_at is not None or state.stopping is not None
+    if task is None or task.status is not TaskStatus.AVAILABLE or held:
         return Refused("conflict", f"task {c.task_id} is not waiting")
     if task.queue_deadline is None or task.queue_deadline > draft.now:
         return Refused("conflict", f"task {c.task_id} may still wait")

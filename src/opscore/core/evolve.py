@@ -13,7 +13,7 @@ from opscore.core import events as ev
 from opscore.core.state import SessionState, StepState, Stopping, TaskState
 from opscore.core.types import (
     AGEING_STEP,
-    TASK_QUEUED,
+    TASK_ENDED,
     ErrorInfo,
     Json,
     Micros,
@@ -102,6 +102,7 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
         at,
         e.due,
         e.queue_deadline,
+        own_priority=e.priority != state.priority,
     )
 
 
@@ -216,6 +217,7 @@ def _task_allowed(state: SessionState, e: ev.TaskAllowed, _at: Micros) -> None:
 def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.priority = e.priority
+    task.own_priority = True
     task.order = e.order
     task.updated_at = at
 
@@ -241,8 +243,9 @@ def _session_completed(state: SessionState, e: ev.SessionCompleted, at: Micros) 
 
 
 def _end_open_steps(state: SessionState, at: Micros) -> None:
+    """Steps that no event named yet are not known here; all that never began stay as they are."""
     for step in state.steps.values():
-        if step.status in (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING):
+        if step.status in (StepStatus.RUNNING, StepStatus.WAITING):
             _end_step(step, StepStatus.CANCELLED, at)
 
 
@@ -290,7 +293,7 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
 
 def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
     for task in state.tasks.values():
-        if task.priority == state.priority and task.status in TASK_QUEUED:
+        if not task.own_priority and task.status not in TASK_ENDED:
             task.order += shift
             task.priority = priority
     state.priority = priority

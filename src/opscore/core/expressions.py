@@ -16,9 +16,12 @@ class ExpressionFailed(Exception):
     `error_class` is `expression`, or `expression_limit` when a bound on its cost stopped it.
     """
 
-    def __init__(self, message: str, error_class: str = "expression") -> None:
+    error_class = "expression"
+
+    def __init__(self, message: str, error_class: str | None = None) -> None:
         super().__init__(message)
-        self.error_class = error_class
+        if error_class is not None:
+            self.error_class = error_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,6 @@ class ExpressionScope:
     names: frozenset[str]
     steps: frozenset[str] = frozenset()
     all_steps: frozenset[str] = frozenset()
-
-    error_class = "expression_failed"
-
-
-class ExpressionLimit(ExpressionFailed):
-    """An expression would cost more than is allowed."""
-
-    error_class = "expression_limit"
 
 
 @dataclass(frozen=True, slots=True)

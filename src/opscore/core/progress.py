@@ -71,6 +71,14 @@ class Draft:
         self.budget -= 1
         return True
 
+    def queue_deadline(self, step: Step) -> Micros | None:
+        """Until when a task that is available from now on may wait.
+
+        A pause stands outside time: resuming adds all of it.
+        """
+        since = self.now if self.state.paused_at is None else self.state.paused_at
+        return None if step.timeout.queue is None else since + step.timeout.queue
+
     def scope(self, step: Step, item: Json | None = None, index: int | None = None) -> StepScope:
         """What the expressions of `step` see."""
         return StepScope(self.template, self.state, self.expressions, step.ancestors, item, index)
@@ -168,7 +176,6 @@ def create_task(
     number = len(state.tasks) + 1
     priority = state.priority if step.priority is None else step.priority
     due = state.due if state.due is not None and state.due > draft.now else None
-    queue = step.timeout.queue
     capability, agent = _addressee(state, step.target, target)
     draft.emit(
         ev.TaskCreated(
@@ -182,7 +189,7 @@ def create_task(
             priority=priority,
             order=ready_order(draft.now, priority) + number,
             due=due,
-            queue_deadline=None if queue is None or due is not None else draft.now + queue,
+            queue_deadline=None if due is not None else draft.queue_deadline(step),
         )
     )
 

@@ -18,7 +18,10 @@ from opscore.core.types import (
 
 @dataclass(slots=True)
 class TaskState:
-    """One unit of work. `allowance`: failures allowed by hand instead of the policy's. `input` is dropped when the task ends; the task row keeps it."""
+    """One unit of work. `allowance`: failures allowed by hand instead of the policy's. `input` is dropped when the task ends; the task row keeps it.
+
+    `own_priority`: its step's or a person's, which a change of the session's leaves alone.
+    """
 
     task_id: str
     step: str
@@ -37,6 +40,7 @@ class TaskState:
     attempt: int = 0
     failures: int = 0
     allowance: int | None = None
+    own_priority: bool = False
     agent_id: str | None = None
     instance_id: str | None = None
     deadline: Micros | None = None

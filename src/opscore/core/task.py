@@ -57,9 +57,21 @@ def is_current(task: TaskState, attempt: int) -> bool:
     return task.status is TaskStatus.RUNNING and task.attempt == attempt
 
 
-def was_settled(task: TaskState, attempt: int) -> bool:
-    """Whether this very attempt completed the task: its report came a second time."""
-    return task.status is TaskStatus.COMPLETED and task.attempt == attempt
+def was_settled(task: TaskState, attempt: int, outcome: Outcome) -> bool:
+    """Whether this report of this attempt is known already: it came a second time."""
+    if task.attempt != attempt or attempt == 0:
+        return False
+    match outcome:
+        case Completed():
+            return task.status is TaskStatus.COMPLETED
+        case Failed(error):
+            known = task.error is not None and task.error.error_class == error.error_class
+            return known and task.status in _AFTER_FAILURE
+        case Released():
+            return task.status is TaskStatus.AVAILABLE
+
+
+_AFTER_FAILURE = frozenset({TaskStatus.SCHEDULED, TaskStatus.AVAILABLE, TaskStatus.FAILED})
 
 
 def settle(

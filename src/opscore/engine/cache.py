@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from opscore.core.errors import Corrupted
 from opscore.core.state import SessionState
@@ -26,6 +27,7 @@ class SessionCache:
         self._sessions: OrderedDict[str, SessionState] = OrderedDict()
         self._weights: dict[str, int] = {}
         self._total = 0
+        self._buried: set[str] = set()
 
     def has(self, session_id: str) -> bool:
         """Whether the session is here."""
@@ -45,15 +47,31 @@ class SessionCache:
         self._weights[state.session_id] = weight
         self._sessions[state.session_id] = state
 
+    def bury(self, session_id: str) -> None:
+        """The session is being deleted: it is here, and yet there is none, until it is evicted."""
+        self._buried.add(session_id)
+
+    def buried(self, session_id: str) -> bool:
+        """Whether the session is being deleted."""
+        return session_id in self._buried
+
     def evict(self, session_id: str) -> None:
         """Forget a state: it ended, or may not be as the journal has it."""
+        self._buried.discard(session_id)
         if self._sessions.pop(session_id, None) is not None:
             self._total -= self._weights.pop(session_id)
 
-    def trim(self) -> None:
-        """Forget what was used longest ago, down to the limit. Called between batches only."""
-        while self._total > self._limit and len(self._sessions) > 1:
-            self.evict(next(iter(self._sessions)))
+    def trim(self, kept: Container[str]) -> None:
+        """Forget what was used longest ago, down to the limit, but nothing of `kept`.
+
+        Called between batches only.
+        """
+        if self._total <= self._limit:
+            return
+        for session_id in [s for s in self._sessions if s not in kept]:
+            if self._total <= self._limit or len(self._sessions) == 1:
+                return
+            self.evict(session_id)
 
 
 class TemplateCache:

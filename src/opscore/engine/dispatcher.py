@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
+from opscore.core.errors import OpsCoreError
 from opscore.core.types import SECOND, Micros
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_name
@@ -28,6 +31,8 @@ from opscore.engine.writer import Writer
 
 SEATS_PER_CLAIM = 128
 TASKS_PER_CLAIM = 400
+
+log = structlog.get_logger("opscore.dispatcher")
 
 
 class Receiver(Protocol):
@@ -171,6 +176,10 @@ class Dispatcher:
         if any(queue in self._free for queue in self._woken):
             self._something.set()
 
+    def nudge(self) -> None:
+        """Look again, from time to time, whether a woken queue meets a free seat."""
+        self.wake(())
+
     def committed(self, unit: Unit) -> None:
         """Free slots, pass on cancellations, wake queues."""
         for task_id, instance_id in unit.freed.items():
@@ -200,7 +209,13 @@ class Dispatcher:
             await self._something.wait()
             self._something.clear()
             while (command := self._next_claim()) is not None:
-                await self._claim(command)
+                try:
+                    await self._claim(command)
+                except OpsCoreError as error:
+                    # The queues stay woken; the next commit or `nudge` tries again.
+                    log.error("claim_failed", error=str(error))
+                    self._woken.update(command.limits)
+                    break
 
     def _next_claim(self) -> ClaimTasks | None:
         chosen: dict[str, Seat] = {}
@@ -238,7 +253,9 @@ class Dispatcher:
     def _return(self, attempts: Sequence[ClaimedAttempt]) -> None:
         """The instance left before it was told: nobody has begun these."""
         reports = [SettlementReport(a.task_id, a.attempt, "released") for a in attempts]
-        self._writer.submit(SettleAttempts(reports, self._chance))
+        answer = self._writer.submit(SettleAttempts(reports, self._chance))
+        # When this cannot be recorded, the leases run out.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     # -- stopping ---------------------------------------------------------------------------
 

@@ -78,11 +78,13 @@ class Engine:
             payload_limit=settings.payload_limit,
         )
         self.debugging = Debugging(store, self.orchestration)
-        self._relay = Relay(store, self._writer, ids)
+        self._relay = Relay(store, self._writer, clock, ids)
         self._sweeper = Sweeper(
             store, self._writer, clock, chance.random, self.lifecycle.why_nobody
         )
         self._group: asyncio.TaskGroup | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self._cycles: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -176,6 +178,7 @@ class Engine:
         await self.lifecycle.heartbeat(agent.agent_id, instance_id, namespace=agent.namespace)
 
     async def _sweep_presence(self) -> None:
+        self._dispatcher.nudge()
         try:
             await self.lifecycle.sweep_presence(self.store.now())
         except OpsCoreError as error:
@@ -187,13 +190,24 @@ class Engine:
         return self.settings.heartbeat_seconds
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine in the engine's own task group; it must see to its own errors."""
+        """Run a coroutine in the engine's own task group; it must see to its own errors.
+
+        Stopping waits for it, before the last commit.
+        """
+        return self._begin(work, self._spawned)
+
+    def _begin(
+        self, work: Coroutine[Any, Any, Any], among: set[asyncio.Task[Any]]
+    ) -> asyncio.Task[Any]:
         assert self._group is not None, "the engine is not running"
-        return self._group.create_task(work)
+        task = self._group.create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        return task
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Any]:
         """Do `work` again and again for as long as the engine runs, or the task is cancelled."""
-        return self.spawn(every(self._clock, seconds, work))
+        return self._begin(every(self._clock, seconds, work), self._cycles)
 
     def _committed(self, unit: Unit, first_position: int) -> None:
         """What follows every commit, in this order: slots and cancels first, then who watches."""
@@ -223,6 +237,10 @@ class Engine:
             return
         running, self._running = self._running, None
         await self._dispatcher.stop(self._clock, drain_seconds)
+        for cycle in self._cycles:
+            cycle.cancel()
+        while self._spawned:
+            await asyncio.wait(self._spawned)
         self.feed.close()
         self.hooks.close()
         self._stop.set()

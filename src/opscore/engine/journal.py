@@ -87,25 +87,29 @@ def _reader(kind: type[E]) -> Callable[[Json], E]:
     )
     decoder = msgspec.json.Decoder(shape)
     names = [f.name for f in fields]
-    nullable = [f.name for f in fields if hints[f.name] == (bytes | None)]
+    optional = [f.name for f in fields if hints[f.name] == _OPTIONAL]
 
     def read(data: Json) -> E:
         found = decoder.decode(data)
-        given = {name: getattr(found, name) for name in names}
-        for name in nullable:
-            if given[name] is not None and bytes(given[name]) == b"null":
-                given[name] = None
-        return kind(**given)
+        event = kind(*[getattr(found, name) for name in names])
+        for name in optional:
+            # An absent document and JSON's null look alike on disk, and mean the same.
+            if getattr(event, name) == _NULL:
+                setattr(event, name, None)
+        return event
 
     return read
 
 
+_OPTIONAL = bytes | None
+_NULL = msgspec.Raw(b"null")
+
+
 def _raw(hint: Any) -> Any:
     """The type hint with every JSON document left encoded."""
-    if hint is bytes:
+    if hint is bytes or hint == _OPTIONAL:
+        # Not `Raw | None`: msgspec takes that for null alone.
         return msgspec.Raw
-    if hint == (bytes | None):
-        return msgspec.Raw  # `Raw | None` would read nothing but null: see `_reader`
     if hint == tuple[bytes, ...]:
         return tuple[msgspec.Raw, ...]
     return hint

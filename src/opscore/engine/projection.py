@@ -9,7 +9,14 @@ import msgspec
 
 from opscore.core import events as ev
 from opscore.core.state import SessionState, TaskState
-from opscore.core.types import AGEING_STEP, ErrorInfo, Micros, SessionStatus, TaskStatus
+from opscore.core.types import (
+    AGEING_STEP,
+    TASK_QUEUED,
+    ErrorInfo,
+    Micros,
+    SessionStatus,
+    TaskStatus,
+)
 from opscore.engine.journal import encode
 from opscore.store.rows import (
     Changes,
@@ -224,12 +231,14 @@ class Projection:
                 pass
 
     def _reorder(self, state: SessionState, shift: Micros) -> None:
-        for task in _available_tasks(state):
-            if task.priority == state.priority:
+        for task in state.tasks.values():
+            if task.own_priority or task.status not in TASK_QUEUED:
+                continue
+            if task.status is TaskStatus.AVAILABLE:
                 row = ready_row(state, task)
                 self.changes.dequeue(row._replace(place=row.place - shift))
                 self._enqueue(state, task)
-                self._task_row(task)
+            self._task_row(task)
 
 
 def _available_tasks(state: SessionState) -> list[TaskState]:

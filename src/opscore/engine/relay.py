@@ -18,12 +18,16 @@ from opscore.core import commands as cmd
 from opscore.core.errors import OpsCoreError
 from opscore.core.events import SessionStarted
 from opscore.core.state import SessionState
+from opscore.engine.clock import Clock
 from opscore.engine.ids import Ids
 from opscore.engine.starts import start_event
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Writer
 from opscore.store.rows import OutboxRow, Wants
 from opscore.store.store import Store
+
+PAUSE_SECONDS = 1.0
+"""After a failure, before the next attempt."""
 
 log = structlog.get_logger("opscore.relay")
 
@@ -76,9 +80,10 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
 class Relay:
     """Carries out outbox rows one after another."""
 
-    def __init__(self, store: Store, writer: Writer, ids: Ids) -> None:
+    def __init__(self, store: Store, writer: Writer, clock: Clock, ids: Ids) -> None:
         self._store = store
         self._writer = writer
+        self._clock = clock
         self._ids = ids
         self._rows: OrderedDict[str, OutboxRow] = OrderedDict()
         self._arrived = asyncio.Event()
@@ -102,18 +107,24 @@ class Relay:
             self._arrived.clear()
             while self._rows:
                 rows = list(self._rows.values())[:100]
-                await self._carry_out(rows)
+                if not await self._carry_out(rows):
+                    await self._clock.sleep(PAUSE_SECONDS)
 
-    async def _carry_out(self, rows: list[OutboxRow]) -> None:
+    async def _carry_out(self, rows: list[OutboxRow]) -> bool:
+        """Whether all of them were; those that were not are tried again later."""
         for row in rows:
             self._rows.pop(row.outbox_id, None)
         futures = [
             self._writer.submit(CarryOut(row, lambda: self._ids.new("ses_"))) for row in rows
         ]
-        for row, outcome in zip(
-            rows, await asyncio.gather(*futures, return_exceptions=True), strict=True
-        ):
-            if isinstance(outcome, OpsCoreError):
-                log.error("outbox_failed", outbox_id=row.outbox_id, error=str(outcome))
-            elif isinstance(outcome, BaseException):
-                log.error("outbox_failed", outbox_id=row.outbox_id, exc_info=outcome)
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        failed = [
+            (row, outcome)
+            for row, outcome in zip(rows, outcomes, strict=True)
+            if isinstance(outcome, BaseException)
+        ]
+        for row, error in failed:
+            self._rows[row.outbox_id] = row
+            told = {"error": str(error)} if isinstance(error, OpsCoreError) else {"exc_info": error}
+            log.error("outbox_failed", outbox_id=row.outbox_id, **told)
+        return not failed

@@ -68,6 +68,7 @@ class DeleteSession:
         if state.status not in SESSION_ENDED:
             raise Conflict(f"session {self.session_id} is {state.status}; cancel it first")
         unit.touched[self.session_id] = state
+        unit.means.sessions.bury(self.session_id)
         unit.changes.sessions_gone.add(self.session_id)
 
 
@@ -339,7 +340,11 @@ class ClaimTasks:
             candidates += [(queue, row) for row in rows if row.task_id not in unit.changes.unready]
         candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
         by_id = {r.instance_id: r for r in self.requests}
-        for row, instance_id in assign(candidates, [_slots(r) for r in self.requests]):
+        pairs = assign(candidates, [_slots(r) for r in self.requests])
+        given = {row.task_id for row, _ in pairs}
+        # Another queue's tasks may have used up the slots: then this one still holds work.
+        claims.drained.difference_update(q for q, row in candidates if row.task_id not in given)
+        for row, instance_id in pairs:
             attempt = _claim(unit, row, by_id[instance_id], self.span_id)
             if attempt is not None:
                 claims.attempts.setdefault(instance_id, []).append(attempt)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from opscore.core import commands as cmd
-from opscore.core.errors import OpsCoreError, Refusal
+from opscore.core.errors import OpsCoreError, Refusal, Unavailable
 from opscore.core.types import SECOND, Micros
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_target
@@ -63,6 +63,8 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep for ever."""
         while True:
+            # Set before the sweep: what a commit brings meanwhile may come sooner.
+            self._next = self._store.now() + LONGEST_SLEEP
             try:
                 due = await self.sweep()
             except OpsCoreError as error:
@@ -71,28 +73,31 @@ class Sweeper:
             await self._sleep(due)
 
     async def _sleep(self, due: DueWork | None) -> None:
-        now = self._store.now()
-        self._next = now + LONGEST_SLEEP
-        if due is not None and due.next_at is not None:
+        """`due` None: something could not be carried out and will still be due after the pause."""
+        if due is None:
+            self._next = self._store.now() + LONGEST_SLEEP
+        elif due.next_at is not None:
             self._next = min(self._next, due.next_at)
         while (left := self._next - self._store.now()) > 0:
             self._sooner.clear()
             await self._clock.wait(self._sooner, left / SECOND)
 
-    async def sweep(self) -> DueWork:
-        """Carry out what is due now; answers with what was found."""
+    async def sweep(self) -> DueWork | None:
+        """Carry out what is due now; answers with what was found, or None after a failure."""
         due = await self._store.due(self._store.now(), AT_ONCE)
         commands: list[Command[object]] = [Expire(row, self._chance()) for row in due.leases]
         commands += [OnSession(s, cmd.TaskDue(t)) for t, s in due.delayed]
         commands += [self._queue_timeout(row) for row in due.expired]
         commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
         futures = [self._writer.submit(command) for command in commands]
+        failed = False
         for outcome in await asyncio.gather(*futures, return_exceptions=True):
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, Refusal) and not isinstance(outcome, Unavailable):
                 log.debug("sweep_refused", detail=outcome.detail)
             elif isinstance(outcome, BaseException):
                 log.error("sweep_command_failed", exc_info=outcome)
-        return due
+                failed = True
+        return None if failed else due
 
     def _queue_timeout(self, row: ReadyRow) -> OnSession:
         why = self._why_nobody(row.namespace, *queue_target(row.queue))

@@ -62,6 +62,8 @@ class Unit:
 
     def session(self, session_id: str) -> SessionState | None:
         """A session as this batch has it so far; None when there is none of that id."""
+        if self.means.sessions.buried(session_id):
+            return None
         state = self.means.sessions.get(session_id)
         if state is None:
             stored = self.locked.journals.get(session_id)

@@ -139,8 +139,9 @@ def waiting_for(state: SessionState) -> str | None:
 def _step(state: SessionState, name: str) -> StepRecord:
     step = state.steps.get(name) or StepState()
     total = len(step.items) if step.items is not None else 1
+    never = step.status is StepStatus.PENDING and state.finished_at is not None
     return StepRecord(
-        status=step.status,
+        status=StepStatus.CANCELLED if never else step.status,
         tasks=tuple(step.task_ids[:TASKS_SHOWN]),
         total=0 if step.status is StepStatus.SKIPPED else total,
         completed=step.done if step.task_ids else int(step.status is StepStatus.COMPLETED),

@@ -80,6 +80,7 @@ class Writer:
         self._room = asyncio.Semaphore(2)
         self._suspect = False
         self._forgotten: set[str] = set()
+        self._in_flight: list[Unit] = []
         self.commits = 0
 
     def submit(self, command: Command[T]) -> asyncio.Future[T]:
@@ -98,15 +99,24 @@ class Writer:
         One batch is decided while the one before it is being committed. When a commit fails, the
         batch decided after it fails too, and both are out of the way before the next one begins.
         """
-        async with asyncio.TaskGroup() as group:
-            while batch := await self._next_batch():
-                await self._room.acquire()
-                if self._suspect:
-                    async with self._room:
-                        self._suspect = False
-                decided = asyncio.Event()
-                group.create_task(self._carry_out(batch, decided))
-                await decided.wait()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while batch := await self._next_batch():
+                    await self._room.acquire()
+                    if self._suspect:
+                        async with self._room:
+                            self._suspect = False
+                    decided = asyncio.Event()
+                    group.create_task(self._carry_out(batch, decided))
+                    await decided.wait()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody waits for ever, also when a bug ended the loop."""
+        self._closed = True
+        while self._queue:
+            self._queue.popleft().fail(Unavailable("the server has stopped", retry_after=1))
 
     async def _carry_out(self, batch: Sequence[_Pending[Any]], decided: asyncio.Event) -> None:
         try:
@@ -145,6 +155,7 @@ class Writer:
             else:
                 await self._isolate(batch, error)
         else:
+            self._over(units)
             self._publish(units[0], first)
             for pending in batch:
                 pending.resolve()
@@ -176,6 +187,7 @@ class Writer:
         def decide(locked: Locked) -> Changes:
             unit = Unit(self._means, self._store.now(), locked)
             units.append(unit)
+            self._in_flight.append(unit)
             for pending in batch:
                 _apply(pending, unit)
             decided.set()
@@ -184,18 +196,27 @@ class Writer:
         return await self._store.transact(wants, self._means.sessions.has, decide)
 
     def _make_room(self) -> None:
-        """Forget sessions, here only: between a batch's reading and deciding, none may vanish."""
-        for session_id in self._forgotten:
+        """Forget sessions, here only: between a batch's reading and deciding, none may vanish.
+
+        Those of a commit in flight stay: the journal does not have all of them yet.
+        """
+        busy = {session_id for unit in self._in_flight for session_id in unit.touched}
+        for session_id in self._forgotten - busy:
             self._means.sessions.evict(session_id)
-        self._forgotten.clear()
-        self._means.sessions.trim()
+        self._forgotten &= busy
+        self._means.sessions.trim(busy)
 
     def _forget(self, units: Sequence[Unit]) -> None:
         """A batch failed: what memory has may not be what the journal has."""
+        self._over(units)
         for unit in units:
             self._forgotten.update(unit.touched)
             for call in unit.undone:
                 call()
+
+    def _over(self, units: Sequence[Unit]) -> None:
+        """These are committed, or never will be."""
+        self._in_flight = [unit for unit in self._in_flight if unit not in units]
 
     def _publish(self, unit: Unit, first_position: int) -> None:
         self.commits += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from opscore.core.errors import StoreRefused
-from opscore.store.migrate import migrate
+from opscore.store.migrate import check_identity, migrate
 
 SOUNDNESS_LIMIT = 64 * 1024 * 1024
 """Files up to this size are checked whole on opening; larger ones only by `opscore doctor`."""
@@ -69,8 +69,11 @@ def own(location: Location) -> apsw.Connection | None:
     """
     if location.path is None:
         return None
-    location.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = apsw.Connection(f"{location.path}-lock")
+    try:
+        location.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = apsw.Connection(f"{location.path}-lock")
+    except (OSError, *_NO_WAY) as error:
+        raise _unreachable(location, error) from error
     try:
         lock.pragma("journal_mode", "memory")
         lock.execute("begin exclusive")
@@ -80,20 +83,43 @@ def own(location: Location) -> apsw.Connection | None:
             f"{location.text} is in use by another process; stop that one, "
             "or choose another file with OPSCORE_DATABASE_URL"
         ) from None
+    except apsw.Error as error:
+        lock.close()
+        raise _unreachable(location, error) from error
     return lock
+
+
+_NO_WAY = (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.IOError)
+
+
+def _unreachable(location: Location, error: Exception) -> StoreRefused:
+    return StoreRefused(
+        f"cannot open {location.text}: {error}; choose a file in a directory that can be written "
+        "with OPSCORE_DATABASE_URL"
+    )
 
 
 def open_writer(location: Location) -> apsw.Connection:
     """The one writing connection: WAL, synced before every acknowledgement, checked, migrated."""
     try:
         connection = connect(location)
+    except _NO_WAY as error:
+        raise _unreachable(location, error) from error
+    try:
+        # Before anything is written: another program's file must stay as it is.
+        check_identity(connection, location.text)
         _prepare(connection)
         check_soundness(connection, location, limit=SOUNDNESS_LIMIT)
-        migrate(connection, location.text)
+        migrate(connection)
     except (apsw.NotADBError, apsw.CorruptError) as error:
+        connection.close()
         raise _damaged(location, str(error)) from error
-    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise StoreRefused(f"cannot open {location.text}: {error}") from error
+    except _NO_WAY as error:
+        connection.close()
+        raise _unreachable(location, error) from error
+    except StoreRefused:
+        connection.close()
+        raise
     return connection
 
 

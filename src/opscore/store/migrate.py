@@ -14,11 +14,8 @@ APPLICATION_ID = (
 SCHEMA_VERSION = 1
 
 
-def migrate(connection: apsw.Connection, where: str) -> None:
-    """Create or upgrade the schema.
-
-    Raises StoreRefused when the file belongs to another program or to a newer version of this one.
-    """
+def check_identity(connection: apsw.Connection, where: str) -> None:
+    """Read only: raise StoreRefused for another program's file, or a newer version's of this one."""
     version = _pragma(connection, "user_version")
     application = _pragma(connection, "application_id")
     if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
@@ -31,7 +28,11 @@ def migrate(connection: apsw.Connection, where: str) -> None:
             f"{where} was written by a newer Ops-Core (schema {version}, this program knows "
             f"{SCHEMA_VERSION}); upgrade Ops-Core or choose another file"
         )
-    for number in range(version + 1, SCHEMA_VERSION + 1):
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Create or upgrade the schema of a file that `check_identity` let pass."""
+    for number in range(_pragma(connection, "user_version") + 1, SCHEMA_VERSION + 1):
         _apply(connection, number)
 
 

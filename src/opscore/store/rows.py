@@ -244,9 +244,12 @@ class Changes:
         self.ready[row.task_id] = row
 
     def dequeue(self, row: ReadyRow) -> None:
-        """Take a task out of its queue; `row` names the place it has in the store."""
+        """Take a task out of its queue; `row` names the place it has in the store.
+
+        The first place named in a batch is the stored one; later ones were this batch's own.
+        """
         if self.ready.pop(row.task_id, None) is None:
-            self.unready[row.task_id] = row
+            self.unready.setdefault(row.task_id, row)
 
     def delay(self, row: DelayedRow) -> None:
         """Let a task wait for its time."""
@@ -255,7 +258,7 @@ class Changes:
     def undelay(self, row: DelayedRow) -> None:
         """End a task's waiting; `row` names the time it has in the store."""
         if self.delayed.pop(row.task_id, None) is None:
-            self.undelayed[row.task_id] = row
+            self.undelayed.setdefault(row.task_id, row)
 
     def end_lease(self, task_id: str) -> None:
         """An attempt is over."""

@@ -66,7 +66,11 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Open or create the file and take sole ownership. Raises StoreRefused."""
-        await self._on_writer(self._open)
+        try:
+            await self._on_writer(self._open)
+        except BaseException:
+            self._end_threads()
+            raise
 
     def _open(self) -> None:
         self._lock = own(self._location)
@@ -83,18 +87,29 @@ class SqliteStore:
     async def close(self) -> None:
         """Checkpoint and close. Idempotent."""
         if self._writer is not None:
+            await self._on_reader(self._close_reader)
             await self._on_writer(self._close)
+        self._end_threads()
+
+    def _end_threads(self) -> None:
         self._write_thread.shutdown(wait=True)
         self._read_thread.shutdown(wait=True)
 
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
     def _close(self) -> None:
+        """The owner's lock is given back last."""
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
-        for connection in (self._reader, self._writer, self._lock):
+        self._close_reader()
+        for connection in (self._writer, self._lock):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = self._lock = None
+        self._writer = self._lock = None
 
     def now(self) -> Micros:
         """Microseconds since the epoch."""
@@ -127,17 +142,17 @@ class SqliteStore:
             self._check(failures)
             first = self._position + 1
             if not changes.empty():
-                await self._committed(changes)
+                await self._commit_or_tell(changes)
         return first
 
-    async def _committed(self, changes: Changes) -> None:
-        """Counts failures here and not in the writing thread.
+    async def _commit_or_tell(self, changes: Changes) -> None:
+        """Failures are counted on the loop, in the step in which the caller hears of them.
 
-        Who begins after the count has risen begins after the caller has forgotten what failed.
+        Whoever begins a transaction after that decides on what the caller has put right.
         """
         try:
             await self._on_writer(lambda: self._commit(changes))
-        except Unavailable:
+        except BaseException:
             self._failures += 1
             raise
 
@@ -174,7 +189,7 @@ class SqliteStore:
             self._write(changes)
             self._w.execute("commit")
             self._position += len(changes.events)
-        except apsw.Error as error:
+        except Exception as error:
             if not self._w.get_autocommit():
                 self._w.execute("rollback")
             raise Unavailable(f"the database refused the commit: {error}") from error

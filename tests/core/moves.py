@@ -1,0 +1,139 @@
+"""What can happen to a session: strategies for templates, inputs, and commands fit and unfit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from opscore.core import commands as cmd
+from opscore.core.state import SessionState
+from opscore.core.task import Failed
+from opscore.core.types import SECOND, ErrorInfo, TaskStatus
+from tests.core.scene import RELEASED, completed
+
+NAMES = ("a", "b", "c", "d")
+
+targets = st.lists(st.sampled_from([{"capability": "other"}, {"agent": "named"}]), max_size=2)
+values = st.sampled_from([{"value": {"instead": "${{ error.class }}"}}, {"value": None}])
+fallbacks = st.builds(lambda chain, end: [*chain, *end], targets, st.lists(values, max_size=1))
+timeouts = st.fixed_dictionaries({}, optional={"attempt": st.just("5s"), "queue": st.just("20s")})
+retries = st.fixed_dictionaries(
+    {"maxAttempts": st.integers(1, 3)},
+    optional={"backoff": st.sampled_from(["constant", "linear", "exponential"])},
+)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> dict[str, Any]:
+    """Up to four steps; each may need those before it."""
+    made: dict[str, Any] = {}
+    for name in NAMES[: draw(st.integers(1, 4))]:
+        step: dict[str, Any] = {}
+        needs = [n for n in made if draw(st.booleans())]
+        if needs:
+            step["needs"] = needs
+        if draw(st.integers(0, 4)) == 0:
+            step["if"] = draw(st.sampled_from(["true", "false", "input.n > 2", "input.missing"]))
+        if draw(st.integers(0, 3)) == 0:
+            step["value"] = draw(
+                st.sampled_from(["x", None, "${{ input.n }}", "${{ input.missing }}"])
+            )
+        else:
+            step |= _task(draw, needs)
+        made[name] = step
+    return made
+
+
+def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
+    step: dict[str, Any] = {"capability": "work", "retry": draw(retries)}
+    if chain := draw(fallbacks):
+        step["fallback"] = chain
+    if bounds := draw(timeouts):
+        step["timeout"] = bounds
+    if draw(st.integers(0, 3)) == 0:
+        step["priority"] = draw(st.integers(0, 100))
+    if needs and draw(st.booleans()):
+        step["with"] = {"x": "${{ steps.%s.output }}" % needs[0]}
+    if draw(st.booleans()):
+        step["foreach"] = draw(
+            st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}"])
+        )
+        if draw(st.booleans()):
+            step["maxParallel"] = draw(st.integers(1, 2))
+    return step
+
+
+inputs = st.fixed_dictionaries(
+    {"n": st.integers(0, 4), "items": st.lists(st.sampled_from([0, "x", None]), max_size=4)}
+)
+COMMANDS = (
+    *("claim", "claim", "claim", "complete", "complete", "complete", "fail", "fatal", "release"),
+    *("stale", "due", "time", "deadline", "queue", "cancel", "pause", "resume", "resume"),
+    *("retry", "priority", "advance", "retry_task", "fallback", "cancel_task", "reprioritise"),
+)
+moves = st.lists(st.tuples(st.sampled_from(COMMANDS), st.integers(0, 7)), max_size=25)
+
+
+def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
+    """The n-th possible command of a kind, fit or unfit for the state."""
+    tasks = list(state.tasks.values())
+    task = tasks[n % len(tasks)] if tasks else None
+    wanted = {
+        "claim": (TaskStatus.AVAILABLE,),
+        "complete": (TaskStatus.RUNNING,),
+        "fail": (TaskStatus.RUNNING,),
+        "fatal": (TaskStatus.RUNNING,),
+        "release": (TaskStatus.RUNNING,),
+        "due": (TaskStatus.SCHEDULED,),
+    }.get(word)
+    if wanted:
+        fitting = [t for t in tasks if t.status in wanted]
+        task = fitting[n % len(fitting)] if fitting else task
+    task_id, attempt = (task.task_id, task.attempt) if task else ("tsk_none-1", 1)
+    match word:
+        case "claim":
+            return cmd.Claim(task_id, "agt_1", f"i{n}")
+        case "complete":
+            return cmd.Settle(task_id, attempt, completed({"n": n}), 0.5)
+        case "fail":
+            after = SECOND if n % 3 == 0 else None
+            return cmd.Settle(task_id, attempt, Failed(ErrorInfo("boom", "", after)), 0.9)
+        case "fatal":
+            return cmd.Settle(task_id, attempt, Failed(ErrorInfo("fatal", "no")), 0.0)
+        case "release":
+            return cmd.Settle(task_id, attempt, RELEASED, 0.0)
+        case "stale":
+            return cmd.Settle(task_id, attempt + n - 3, completed(), 0.0)
+        case "due":
+            return cmd.TaskDue(task_id)
+        case "queue":
+            return cmd.QueueTimeout(task_id, "nobody is there")
+        case "retry_task":
+            return cmd.RetryTask(task_id, "operator:o", None if n % 2 else n + 1)
+        case "fallback":
+            return cmd.FallbackTask(task_id, "operator:o")
+        case "cancel_task":
+            return cmd.CancelTask(task_id, "no more")
+        case "reprioritise":
+            return cmd.ReprioritiseTask(task_id, n * 10)
+        case _:
+            return _of_session(word, n)
+
+
+def _of_session(word: str, n: int) -> cmd.SessionCommand:
+    match word:
+        case "deadline":
+            return cmd.DeadlinePassed()
+        case "cancel":
+            return cmd.Cancel("enough", "operator:o", 10 * SECOND)
+        case "pause":
+            return cmd.Pause("", "operator:o")
+        case "resume":
+            return cmd.Resume("", "operator:o")
+        case "retry":
+            return cmd.RetrySession("", "operator:o")
+        case "priority":
+            return cmd.UpdateSession(n * 10, None, None, "operator:o")
+        case _:
+            return cmd.Advance()

@@ -1,0 +1,211 @@
+"""A real writer over a real SQLite file, and the oracle that its rows are held against."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from opscore.core import commands as cmd
+from opscore.core.errors import Refusal
+from opscore.core.state import SessionState, TaskState
+from opscore.core.template import Template
+from opscore.core.types import SECOND, Micros, SessionStatus, TaskStatus
+from opscore.engine.cache import SessionCache, TemplateCache
+from opscore.engine.journal import fold
+from opscore.engine.projection import error_text, header_of, ready_row
+from opscore.engine.requests import OnSession, StartSessions
+from opscore.engine.starts import start_event
+from opscore.engine.unit import Means, Unit
+from opscore.engine.writer import Command, Writer
+from opscore.expressions import CelExpressions
+from opscore.store.rows import DelayedRow, LeaseRow, SessionRow, StoredEvent, TaskRow, TemplateRow
+from opscore.store.sqlite import SqliteStore
+from opscore.templates import read_template
+
+BEGIN = 1_000_000 * SECOND
+EXPRESSIONS = CelExpressions()
+
+
+class House:
+    """Store, writer and clock; `path` may be looked at by other connections."""
+
+    def __init__(self, path: Path, kept: int = 200_000) -> None:
+        self.path = path
+        self.now: Micros = BEGIN
+        self.store = SqliteStore(f"sqlite:///{path}", lambda: self.now)
+        self.templates = TemplateCache()
+        self.means = Means(SessionCache(kept), self.templates, EXPRESSIONS, 10_000, 15 * SECOND)
+        self.published: list[Unit] = []
+        self.writer = Writer(self.store, self.means, lambda unit, _: self.published.append(unit))
+
+    def template(self, tree: dict[str, Any]) -> Template:
+        """Make a template known, as the engine does after its commit."""
+        template = read_template(tree)
+        row = ("default", template.name, template.version, "", template.digest)
+        self.templates.add(TemplateRow(*row, bytes(template.source), self.now))
+        return template
+
+    def start(self, template: Template, session_id: str, input: Any) -> asyncio.Future[None]:
+        event = start_event(
+            template,
+            namespace="default",
+            now=self.now,
+            input=msgspec.json.encode(input),
+            trace_id="0" * 32,
+            actor="system:test",
+        )
+        return self.writer.submit(StartSessions([(session_id, event)]))
+
+    def on(self, session_id: str, command: cmd.SessionCommand) -> asyncio.Future[None]:
+        return self.writer.submit(OnSession(session_id, command))
+
+    async def all(self, *commands: Command[Any]) -> list[Any]:
+        """Submit at once, so that they form one batch; answers and refusals in order."""
+        futures = [self.writer.submit(command) for command in commands]
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Refusal):
+                raise answer
+        return answers
+
+    def look(self, statement: str, *given: Any) -> list[tuple[Any, ...]]:
+        """What another connection sees."""
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return connection.execute(statement, given).fetchall()
+        finally:
+            connection.close()
+
+    def change(self, statement: str) -> None:
+        """Change the file behind the store's back."""
+        connection = apsw.Connection(str(self.path))
+        try:
+            connection.execute(statement)
+        finally:
+            connection.close()
+
+    def refuse_commits(self) -> None:
+        self.change(
+            "create trigger refuse before insert on events begin "
+            "select raise(abort, 'the disk is full'); end"
+        )
+
+    def allow_commits(self) -> None:
+        self.change("drop trigger refuse")
+
+
+@asynccontextmanager
+async def open_house(path: Path, kept: int = 200_000) -> AsyncGenerator[House, None]:
+    house = House(path, kept)
+    await house.store.open()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(house.writer.run())
+        try:
+            yield house
+        finally:
+            house.writer.close()
+    await house.store.close()
+
+
+# -- the oracle -----------------------------------------------------------------------------
+
+
+def states(house: House) -> dict[str, SessionState]:
+    """Every session as its journal tells it."""
+    rows = house.look(
+        "select position, session_id, seq, at, type, version, data from events order by position"
+    )
+    positions = [row[0] for row in rows]
+    assert positions == sorted(set(positions))
+    found: dict[str, SessionState] = {}
+    for row in rows:
+        event = StoredEvent(*row)
+        fold(found.setdefault(event.owner, SessionState(event.owner)), [event])
+    return found
+
+
+def _columns(row: Any) -> str:
+    return ", ".join(row._fields)
+
+
+def check(house: House) -> dict[str, SessionState]:
+    """The rows say what the journal says: headers, tasks, queues, leases."""
+    folded = states(house)
+    tasks = [(s, t) for s in folded.values() for t in s.tasks.values()]
+    _check_sessions(house, folded)
+    _check_tasks(house, tasks)
+    ready = [
+        ready_row(s, t)
+        for s, t in tasks
+        if t.status is TaskStatus.AVAILABLE and s.status is not SessionStatus.PAUSED
+    ]
+    queued = house.look(
+        "select namespace, queue, place, task_id, session_id, expires_at from ready"
+    )
+    assert sorted(queued, key=str) == sorted(map(tuple, ready), key=str)
+    delayed = [
+        DelayedRow(t.due or 0, t.task_id, s.session_id)
+        for s, t in tasks
+        if t.status is TaskStatus.SCHEDULED
+    ]
+    waiting = house.look(f"select {_columns(DelayedRow)} from delayed")
+    assert sorted(waiting) == sorted(map(tuple, delayed))
+    _check_leases(house, tasks)
+    return folded
+
+
+def _check_sessions(house: House, folded: dict[str, SessionState]) -> None:
+    rows = [SessionRow(*r) for r in house.look(f"select {_columns(SessionRow)} from sessions")]
+    assert {r.session_id for r in rows} == set(folded)
+    for row in rows:
+        state = folded[row.session_id]
+        # A header is not rewritten for what concerns its tasks only.
+        assert row == header_of(state)._replace(updated_at=row.updated_at)
+
+
+def _check_tasks(house: House, tasks: list[tuple[SessionState, TaskState]]) -> None:
+    rows = {r[0]: TaskRow(*r) for r in house.look(f"select {_columns(TaskRow)} from tasks")}
+    assert set(rows) == {t.task_id for _, t in tasks}
+    for state, task in tasks:
+        row = rows[task.task_id]
+        fixed = (state.session_id, state.namespace, task.step, task.index, task.member)
+        assert row[1:6] == fixed
+        assert (row.capability, row.agent) == (task.capability, task.agent)
+        assert row.created_at == task.created_at
+        assert task.input is None or bytes(task.input) == row.input
+        if task.status is not TaskStatus.RUNNING:
+            _check_changing(row, task)
+
+
+def _check_changing(row: TaskRow, task: TaskState) -> None:
+    output = None if task.output is None else bytes(task.output)
+    assert row[10:] == (
+        task.priority,
+        task.status,
+        task.updated_at,
+        task.attempt,
+        task.failures,
+        task.agent_id,
+        task.instance_id,
+        task.due,
+        task.finished_at,
+        output,
+        error_text(task.error),
+    )
+
+
+def _check_leases(house: House, tasks: list[tuple[SessionState, TaskState]]) -> None:
+    rows = [LeaseRow(*r) for r in house.look(f"select {_columns(LeaseRow)} from leases")]
+    held = {
+        (t.task_id, t.attempt, s.session_id, s.namespace, t.agent_id, t.instance_id, t.deadline)
+        for s, t in tasks
+        if t.status is TaskStatus.RUNNING
+    }
+    assert {(*row[:6], row.deadline) for row in rows} == held
+    assert all(row.until > BEGIN for row in rows)
