@@ -50,6 +50,7 @@ class LocalReceiver:
         self._spawn = spawn
         self._running: dict[tuple[str, int], asyncio.Task[Any]] = {}
         self._done: list[SettlementReport] = []
+        self.beating: asyncio.Task[Any] | None = None
 
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
         """Start them all."""
@@ -71,6 +72,8 @@ class LocalReceiver:
 
     def close(self, reason: str) -> None:
         """The engine stops: what runs is cancelled; its leases return with the next start."""
+        if self.beating is not None:  # the engine waits for all that it spawned
+            self.beating.cancel()
         for task in list(self._running.values()):
             task.cancel(reason)
 
@@ -91,7 +94,13 @@ class LocalReceiver:
         self._done.append(report)
 
     async def _report(self, attempt: ClaimedAttempt) -> SettlementReport:
-        function, is_async = self._functions[attempt.capability or ""]
+        chosen = self._chosen(attempt)
+        if chosen is None:
+            known = ", ".join(self._functions) or "none"
+            wanted = attempt.capability or f"the step {attempt.step!r}"
+            message = f"no function for {wanted}; this agent has: {known}"
+            return _failed(attempt, ErrorInfo("unknown_capability", message))
+        function, is_async = chosen
         try:
             given = msgspec.json.decode(attempt.input)
             output = await (function(given) if is_async else asyncio.to_thread(function, given))
@@ -103,6 +112,15 @@ class LocalReceiver:
             log.warning("local_function_failed", task_id=attempt.task_id, exc_info=error)
             return _failed(attempt, ErrorInfo(type(error).__name__, str(error)))
         return SettlementReport(attempt.task_id, attempt.attempt, "completed", encoded)
+
+    def _chosen(self, attempt: ClaimedAttempt) -> tuple[Function, bool] | None:
+        """As the SDK does: a task that names the agent runs its only function, or the step's."""
+        known = self._functions.get(attempt.capability or "")
+        if known is not None or (attempt.capability is not None and attempt.agent is None):
+            return known
+        if len(self._functions) == 1:
+            return next(iter(self._functions.values()))
+        return self._functions.get(attempt.step)
 
     def _flush(self) -> None:
         reports, self._done = self._done, []
@@ -146,7 +164,6 @@ class LocalAgent:
         self._capabilities = tuple(functions)
         self._receiver = LocalReceiver(functions, home.orchestration.settle, home.spawn)
         self._connection: Connection | None = None
-        self._beating: asyncio.Task[Any] | None = None
 
     async def join(self, max_in_flight: int) -> None:
         """Register and take work. Raises Conflict, Invalid as registration does."""
@@ -166,12 +183,12 @@ class LocalAgent:
             holding=[],
             receiver=self._receiver,
         )
-        self._beating = self._home.every(self._home.heartbeat_seconds, self._beat)
+        self._receiver.beating = self._home.every(self._home.heartbeat_seconds, self._beat)
 
     async def leave(self) -> None:
         """Take no more work. Idempotent."""
-        if self._beating is not None:
-            self._beating.cancel()
+        if self._receiver.beating is not None:
+            self._receiver.beating.cancel()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.disconnect()
