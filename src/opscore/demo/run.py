@@ -173,8 +173,9 @@ class Demo:
         return Job(
             root=str(self._root),
             report=str(self._directory / "report.md"),
-            limited=self._that_parses(self._files),
-            urgent=self._that_parses(self._files[::-1]),
+            # The last one: whatever is tried again goes behind all that waits already.
+            limited=self._that_parses(self._files[::-1]),
+            urgent=self._that_parses(self._files),
         )
 
     def _that_parses(self, files: list[str]) -> str:

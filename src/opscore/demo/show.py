@@ -173,20 +173,24 @@ class Show:
         return [task.task_id for task in page.tasks if task.instance_id == instance]
 
     async def _tell_moved(self, victim: str, held: list[str], killed_at: float) -> None:
+        """Once when the leases are over, and once when others have done the work."""
         entries = [self.ledger.tasks[task_id] for task_id in held]
-        await self._until(lambda: all(_went_on(entry, victim) for entry in entries))
-        lost = [entry for entry in self.ledger.lost_by(victim) if entry.over]
-        self.told.moved = len(lost)
+        await self._until(lambda: all(_let_go(entry, victim) for entry in entries))
+        lost = self.ledger.lost_by(victim)
         if not lost:
+            self.told.moved = 0
             self._say(f"{victim} had settled all it held in its last moment: nothing had to move")
             return
         ends = [t.ended for e in lost for t in e.attempts if t.instance == victim and t.ended]
-        others = sorted({entry.attempts[-1].instance for entry in lost})
         self._say(
-            f"{_files(len(lost))} of {victim} moved to {' and '.join(others)} "
-            f"{min(ends) - killed_at:.1f} s later (its lease is {LEASE_SECONDS:g} s)",
-            "green",
+            f"the lease of {LEASE_SECONDS:g} s is over: the {_files(len(lost))} of {victim} wait "
+            f"for others again, {max(ends) - killed_at:.1f} s after its end"
         )
+        await self._until(lambda: all(entry.over for entry in lost))
+        done = [entry for entry in lost if entry.over and entry.attempts[-1].instance != victim]
+        self.told.moved = len(done)
+        others = sorted({entry.attempts[-1].instance for entry in done})
+        self._say(f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green")
 
     # 2: a file that does not parse.
 
@@ -324,10 +328,9 @@ async def read_ledger(fleet: Fleet, session_id: str) -> Ledger:
             return book
 
 
-def _went_on(entry: Entry, victim: str) -> bool:
-    """Has the victim's attempt ended, and the task with it?"""
-    held = [tried for tried in entry.attempts if tried.instance == victim]
-    return entry.over and all(tried.ended is not None for tried in held)
+def _let_go(entry: Entry, victim: str) -> bool:
+    """Has every attempt of the victim ended?"""
+    return all(tried.ended is not None for tried in entry.attempts if tried.instance == victim)
 
 
 def _seconds(at: str) -> float:
