@@ -66,3 +66,17 @@ def test_a_port_out_of_range_is_told(port: str) -> None:
     ran = start("serve", f"--port={port}", api_key=KEY)
     assert ran.code == exits.USAGE
     assert f"{port} is not a port" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        ("--lease-seconds=0.5", "OPSCORE_LEASE_SECONDS"),
+        ("--lease-seconds=nan", "OPSCORE_LEASE_SECONDS"),
+        ("--payload-limit=10", "OPSCORE_PAYLOAD_LIMIT"),
+    ],
+)
+def test_a_bound_out_of_range_is_told(opscore: Command, flag: str, name: str) -> None:
+    ran = opscore("serve", "--api-key", KEY, flag)
+    assert ran.code == exits.USAGE
+    assert name in ran.err

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from opscore.sdk import Agent, Cancelled, OpsCoreProblem, Task
@@ -296,6 +297,22 @@ async def test_a_step_that_names_the_agent_finds_its_function(
     assert error is not None
     assert error.error_class == "unknown_capability"
     assert "first, second" in error.message
+
+
+@pytest.mark.parametrize(("named", "ran"), [("worker", True), (None, False)])
+async def test_a_fallback_that_names_the_agent_runs_its_only_function(
+    server: FakeServer, serving: Serving, agent: Agent, named: str | None, ran: bool
+) -> None:
+    @agent.task("count-lines")
+    async def count() -> int:
+        return 7
+
+    async with serving(agent):
+        link = await server.link()
+        await link.tasks(msgspec.structs.replace(attempt_of("measure-file", {}), agent=named))
+        (settlement,) = await link.settlements()
+    assert (bytes(settlement.output) == b"7") is ran
+    assert (settlement.error is None) is ran
 
 
 async def test_a_refused_registration_ends_it(server: FakeServer, agent: Agent) -> None:

@@ -42,6 +42,7 @@ def attempt_view(claimed: ClaimedAttempt) -> Attempt:
         session_id=claimed.session_id,
         step=claimed.step,
         capability=claimed.capability,
+        agent=claimed.agent,
         input=msgspec.Raw(claimed.input),
         context=msgspec.Raw(claimed.context),
         idempotency_key=claimed.idempotency_key,

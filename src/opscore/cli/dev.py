@@ -12,6 +12,7 @@ from opscore.cli.settings import (
     DEFAULT_PORT,
     DEFAULT_URL,
     DEV_DATABASE,
+    DatabaseUrl,
     Port,
     Profile,
     WorkflowsDir,
@@ -23,6 +24,7 @@ def dev(
     memory: Annotated[
         bool, Parameter(negative=(), help="Keep everything in memory; it is gone at the end.")
     ] = False,
+    database_url: DatabaseUrl = f"sqlite:///{DEV_DATABASE}",
     port: Port = DEFAULT_PORT,
     workflows_dir: WorkflowsDir = None,
     log_level: LogLevel = "info",
@@ -30,8 +32,9 @@ def dev(
 ) -> None:
     """Start a server to develop against (embedded, loopback).
 
-    It asks for no key, answers this machine only, keeps its database in ./.opscore/ops.db, and
-    applies the templates of the workflows directory again whenever they are saved.
+    It asks for no key, answers this machine only, keeps its database in ./.opscore/ops.db unless
+    another one is named, and applies the templates of the workflows directory again whenever they
+    are saved.
     """
     from opscore.api.settings import ServerSettings
     from opscore.telemetry.logs import configure
@@ -39,7 +42,7 @@ def dev(
     del profile  # read by the settings layer before this function is called
     configure(log_level)
     settings = ServerSettings(host="127.0.0.1", port=port, development=True)
-    url = "sqlite:///:memory:" if memory else f"sqlite:///{DEV_DATABASE}"
+    url = "sqlite:///:memory:" if memory else database_url
     start(Plan(settings, url, workflows_dir, follow_folder=True, ready=_Greeting(url)))
 
 

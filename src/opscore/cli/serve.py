@@ -15,10 +15,14 @@ from opscore.cli.loop import run_on_loop
 from opscore.cli.output import complain, say
 from opscore.cli.settings import (
     DEFAULT_DATABASE,
+    DEFAULT_LEASE_SECONDS,
+    DEFAULT_PAYLOAD_LIMIT,
     DEFAULT_PORT,
     ApiKey,
     DatabaseUrl,
     Host,
+    LeaseSeconds,
+    PayloadLimit,
     Port,
     Profile,
     WorkflowsDir,
@@ -36,6 +40,10 @@ SAVED_SECONDS = 1.0
 """How soon `dev` notices that a template was saved."""
 MIN_KEY = 32
 LAST_PORT = 65_535
+LEASE_BOUNDS = (1.0, 3600.0)
+PAYLOAD_BOUNDS = (1024, 64 * 1024 * 1024)
+BODY_ROOM = 768 * 1024
+"""What a request may add to the largest payload."""
 
 
 def serve(
@@ -45,6 +53,8 @@ def serve(
     port: Port = DEFAULT_PORT,
     api_key: ApiKey = None,
     workflows_dir: WorkflowsDir = None,
+    lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS,
+    payload_limit: PayloadLimit = DEFAULT_PAYLOAD_LIMIT,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -55,12 +65,26 @@ def serve(
     """
     del profile  # read by the settings layer before this function is called
     _check_key(api_key)
+    _check_bounds("the lease", lease_seconds, LEASE_BOUNDS, "seconds (OPSCORE_LEASE_SECONDS)")
+    _check_bounds(
+        "the payload limit", payload_limit, PAYLOAD_BOUNDS, "bytes (OPSCORE_PAYLOAD_LIMIT)"
+    )
     from opscore.api.settings import ServerSettings
     from opscore.telemetry.logs import configure
 
     configure(log_level, "json")
-    settings = ServerSettings(host=host, port=port, api_key=api_key)
-    start(Plan(settings, database_url, workflows_dir))
+    settings = ServerSettings(
+        host=host, port=port, api_key=api_key, body_limit=payload_limit + BODY_ROOM
+    )
+    start(
+        Plan(
+            settings,
+            database_url,
+            workflows_dir,
+            lease_seconds=lease_seconds,
+            payload_limit=payload_limit,
+        )
+    )
 
 
 def _check_key(api_key: str | None) -> None:
@@ -71,6 +95,12 @@ def _check_key(api_key: str | None) -> None:
         raise failure(f"the key has fewer than {MIN_KEY} characters", make_one)
 
 
+def _check_bounds(what: str, given: float, bounds: tuple[float, float], unit: str) -> None:
+    least, most = bounds
+    if not least <= given <= most:  # so that NaN is refused too
+        raise usage(f"{what} cannot be {given:g}", f"{least:,.0f} to {most:,.0f} {unit}")
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to start. `follow_folder`: apply a template again whenever it is saved."""
@@ -78,6 +108,8 @@ class Plan:
     settings: ServerSettings
     database_url: str
     workflows_dir: Path | None = None
+    lease_seconds: float = DEFAULT_LEASE_SECONDS
+    payload_limit: int = DEFAULT_PAYLOAD_LIMIT
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -125,7 +157,11 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
     from opscore.engine.engine import Engine
     from opscore.engine.settings import Settings
 
-    settings = Settings(development=plan.settings.development)
+    settings = Settings(
+        lease_seconds=plan.lease_seconds,
+        payload_limit=plan.payload_limit,
+        development=plan.settings.development,
+    )
     engine = await Engine.open(plan.database_url, settings=settings)
     try:
         if folder is not None:

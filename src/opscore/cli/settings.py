@@ -22,6 +22,8 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_DATABASE = "sqlite:///ops.db"
 DEV_DATABASE = ".opscore/ops.db"
 DEFAULT_PORT = 8700
+DEFAULT_LEASE_SECONDS = 15.0
+DEFAULT_PAYLOAD_LIMIT = 262_144
 SETTINGS_FILE = "opscore.toml"
 FILE_KEYS = frozenset(
     {
@@ -33,6 +35,8 @@ FILE_KEYS = frozenset(
         "host",
         "port",
         "workflows_dir",
+        "lease_seconds",
+        "payload_limit",
     }
 )
 
@@ -50,6 +54,20 @@ WorkflowsDir = Annotated[
 ApiKey = Annotated[
     str | None,
     Parameter(env_var="OPSCORE_API_KEY", help="The key; better set in the environment."),
+]
+LeaseSeconds = Annotated[
+    float,
+    Parameter(
+        env_var="OPSCORE_LEASE_SECONDS",
+        help="How long an agent that says nothing keeps its tasks, in seconds.",
+    ),
+]
+PayloadLimit = Annotated[
+    int,
+    Parameter(
+        env_var="OPSCORE_PAYLOAD_LIMIT",
+        help="The largest input or output of a task, in bytes.",
+    ),
 ]
 Profile = Annotated[
     str | None,

@@ -1,7 +1,7 @@
 """The demo's agents, as any author writes them: plain functions on the public SDK.
 
-`python -m opscore.demo.agents ROLE` runs one process; several processes of one role are instances
-of one agent. Roles: scanner, measurer, careful-measurer, reporter.
+`python -m opscore.demo.agents ROLE [INSTANCE]` runs one process; several processes of one role are
+instances of one agent. Roles: scanner, measurer, careful-measurer, reporter.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ measurer = Agent("measurer", max_in_flight=4)
 careful_measurer = Agent("careful-measurer", max_in_flight=2)
 reporter = Agent("reporter", max_in_flight=2)
 
-# All results together are one task's input, which is 256 KiB at most. Without its path, a result
-# takes 91 bytes on average over the standard library; the rest is room for the ranking.
-_INPUT_LIMIT = 256 * 1024
+# All results together are one task's input. Without its path, a result takes 91 bytes on average
+# over the standard library; the rest is room for the ranking.
 _RESULT_BYTES = 100
+_USUAL_LIMIT = 256 * 1024
 
 
 @scanner.task("scan-tree")
@@ -46,12 +46,13 @@ def scan(root: str) -> dict[str, Any]:
 
 
 @measurer.task("measure-file")
-def measure_file(root: str, file: str, task: Task, limited: str = "") -> FileResult:
+def measure_file(root: str, file: str, task: Task) -> FileResult:
     """Measure one file of the tree.
 
-    The file named by `limited` plays an exhausted quota on its first attempt, to show the retry.
+    The file that the session's context names as `limited` plays an exhausted quota on its first
+    attempt, to show the retry.
     """
-    if file == limited and task.attempt == 1:
+    if task.attempt == 1 and file == task.context.get("limited"):
         raise Retryable("rate limited", after=1)
     try:
         return measured(file, measure_source(Path(root, file).read_bytes()))
@@ -113,22 +114,28 @@ ROLES = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run one role until it is told to stop; 2 for a wrong command line."""
-    if len(arguments) != 1 or arguments[0] not in ROLES:
-        print(f"usage: python -m opscore.demo.agents {{{','.join(ROLES)}}}", file=sys.stderr)
+    if len(arguments) not in {1, 2} or arguments[0] not in ROLES:
+        usage = f"usage: python -m opscore.demo.agents {{{','.join(ROLES)}}} [INSTANCE]"
+        print(usage, file=sys.stderr)
         return 2
     # What the parser thinks of a measured file's style is no concern of whoever runs the demo.
     warnings.simplefilter("ignore", SyntaxWarning)
-    ROLES[arguments[0]].run()
+    agent = ROLES[arguments[0]]
+    if len(arguments) == 2:
+        agent.instance_id = arguments[1]
+    agent.run()
     return 0
 
 
 def _refuse_too_many(root: str, files: list[str]) -> None:
+    """Say at the start what would else be said by the ranking, after all files were measured."""
+    limit = int(os.environ.get("OPSCORE_PAYLOAD_LIMIT") or _USUAL_LIMIT)
     size = sum(len(file.encode()) + _RESULT_BYTES for file in files)
-    if size > _INPUT_LIMIT:
+    if size > limit:
         raise Fatal(
             f"{root} has {len(files):,} Python files: their results, about {size // 1024:,} KiB, "
-            f"would pass the {_INPUT_LIMIT // 1024} KiB that one task may be given; "
-            "choose a smaller directory"
+            f"would pass the {limit // 1024:,} KiB that one task may be given; choose a smaller "
+            "directory, or set OPSCORE_PAYLOAD_LIMIT for the server and the scanner"
         )
 
 

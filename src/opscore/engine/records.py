@@ -212,6 +212,7 @@ class ClaimedAttempt(msgspec.Struct, frozen=True):
     namespace: str
     step: str
     capability: str | None
+    agent: str | None
     input: Json
     context: Json
     lease_until: Micros

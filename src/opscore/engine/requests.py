@@ -374,6 +374,7 @@ def _claim(
         namespace=state.namespace,
         step=task.step,
         capability=task.capability,
+        agent=task.agent,
         input=task.input,
         context=state.context,
         lease_until=unit.now + unit.means.lease,

@@ -195,11 +195,12 @@ class Attempts:
     def _chosen(self, attempt: Attempt) -> Capability | None:
         """The function for an attempt, None when there is none.
 
-        A step that names the agent names no capability: then it is the only function there is,
-        else the one that is called like the step.
+        A task that names the agent may name no capability, or, as a fallback, one of another
+        agent: then it is the only function there is, else the one that is called like the step.
         """
-        if attempt.capability is not None:
-            return self._capabilities.get(attempt.capability)
+        known = self._capabilities.get(attempt.capability or "")
+        if known is not None or (attempt.capability is not None and attempt.agent is None):
+            return known
         if len(self._capabilities) == 1:
             return next(iter(self._capabilities.values()))
         return self._capabilities.get(attempt.step)

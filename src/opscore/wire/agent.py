@@ -142,7 +142,11 @@ class ClaimTasks(Input):
 
 
 class Attempt(Output):
-    """One claimed attempt as an agent receives it."""
+    """One claimed attempt as an agent receives it.
+
+    `agent` is set when the task names its agent. It may then carry a capability that the agent does
+    not have: a fallback inherits the one of the step.
+    """
 
     task_id: str
     attempt: int
@@ -155,6 +159,7 @@ class Attempt(Output):
     lease_until: str = ""
     deadline: str | None = None
     traceparent: str = ""
+    agent: str | None = None
 
 
 class Claimed(Output):
