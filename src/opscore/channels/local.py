@@ -99,9 +99,9 @@ class LocalReceiver:
         return _failed(attempt, ErrorInfo("cancelled", "the attempt was cancelled"))
 
     async def _report(self, attempt: ClaimedAttempt) -> SettlementReport:
-        found = self._function(attempt.capability)
+        found = self._chosen(attempt)
         if found is None:
-            asked = attempt.capability or "a task that names no capability"
+            asked = attempt.capability or f"the step {attempt.step!r}"
             why = f"no function for {asked}; this agent has: {', '.join(self._functions)}"
             return _failed(attempt, ErrorInfo("fatal", why))
         function, is_async = found
@@ -117,11 +117,14 @@ class LocalReceiver:
             return _failed(attempt, ErrorInfo(type(error).__name__, _clean(str(error))))
         return SettlementReport(attempt.task_id, attempt.attempt, "completed", encoded)
 
-    def _function(self, capability: str | None) -> tuple[Function, bool] | None:
-        """A task for this agent by name may name no capability: then its only one is meant."""
-        if capability is not None:
-            return self._functions.get(capability)
-        return next(iter(self._functions.values())) if len(self._functions) == 1 else None
+    def _chosen(self, attempt: ClaimedAttempt) -> tuple[Function, bool] | None:
+        """As the SDK does: a task that names the agent runs its only function, or the step's."""
+        known = self._functions.get(attempt.capability or "")
+        if known is not None or (attempt.capability is not None and attempt.agent is None):
+            return known
+        if len(self._functions) == 1:
+            return next(iter(self._functions.values()))
+        return self._functions.get(attempt.step)
 
     async def flush(self) -> None:
         """Report what is done. What cannot be recorded now is kept for the next call."""
