@@ -114,7 +114,7 @@ def reported(report: Path) -> list[str]:
 
 async def test_ten_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails, to repeat the moments
+    print(f"seed {seed}")
     names = plant(tmp_path / "tree")
     (tmp_path / "run").mkdir()
     fleet = Fleet(tmp_path / "run")
