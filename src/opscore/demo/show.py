@@ -190,7 +190,9 @@ class Show:
         done = [entry for entry in lost if entry.over and entry.attempts[-1].instance != victim]
         self.told.moved = len(done)
         others = sorted({entry.attempts[-1].instance for entry in done})
-        self._say(f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green")
+        self._say(
+            f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green"
+        )
 
     # 2: a file that does not parse.
 
@@ -288,7 +290,9 @@ class Show:
         self._screen.picture.server = f"up pid {fresh.pid}"
         session = await fleet.asked(self._run.status)
         if session.steps[STEP].completed < recorded:
-            self.told.wrong.append(f"of {recorded} results {session.steps[STEP].completed} survived")
+            self.told.wrong.append(
+                f"of {recorded} results {session.steps[STEP].completed} survived"
+            )
         moment = datetime.fromtimestamp(killed_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         back = await fleet.connected(moment)
         self._say(

@@ -25,8 +25,7 @@ class Client:
     What is not given comes from `OPSCORE_URL` (else http://127.0.0.1:8700), `OPSCORE_API_KEY` and
     `OPSCORE_NAMESPACE`. `patience`: for how many seconds a `Run` waits for a server that is away.
     Every call raises `OpsCoreProblem` when the server refuses and `ServerUnreachable` when it
-    does not answer. Reads are tried again for a moment; what changes something is sent once,
-    unless it carries an idempotency key.
+    does not answer. Reads are tried again for a moment; what changes something is sent once.
     """
 
     def __init__(
@@ -87,13 +86,8 @@ class Client:
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
-        idempotency_key: str | None = None,
     ) -> Run:
-        """Start a session; returns when the server has it safe.
-
-        With an `idempotency_key` it is started once however often this is called, and tried again
-        when the answer is lost.
-        """
+        """Start a session; returns when the server has it safe."""
         accepted = await self.sessions.start(
             workflow,
             input,
@@ -101,7 +95,6 @@ class Client:
             priority=priority,
             labels=labels,
             context=context,
-            idempotency_key=idempotency_key,
         )
         return self.run(accepted.session_id)
 

@@ -149,7 +149,6 @@ class Sessions(_Routes):
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
-        idempotency_key: str | None = None,
     ) -> SessionAccepted:
         """Start one; `input` defaults to an empty object."""
         body = body_of(
@@ -164,8 +163,6 @@ class Sessions(_Routes):
             "POST",
             "/session",
             body=body,
-            headers=body_of(**{"Idempotency-Key": idempotency_key}),
-            again=idempotency_key is not None,
         )
         return decode(answer, SessionAccepted)
 
@@ -262,7 +259,6 @@ class Tasks(_Routes):
         retry: Any = None,
         timeout: Any = None,
         labels: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
     ) -> TaskAccepted:
         """One task for a capability, or for an agent by name.
 
@@ -284,8 +280,6 @@ class Tasks(_Routes):
             "POST",
             "/task",
             body=body,
-            headers=body_of(**{"Idempotency-Key": idempotency_key}),
-            again=idempotency_key is not None,
         )
         return decode(answer, TaskAccepted)
 
