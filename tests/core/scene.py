@@ -260,7 +260,7 @@ def _not_stuck(template: Template, state: SessionState, *, more: bool) -> None:
     if state.status in SESSION_ENDED:
         assert state.running == state.queued == 0
         assert state.finished_at is not None and state.stopping is None
-        ended = (*STEP_ENDED, StepStatus.PENDING)
+        ended = {*STEP_ENDED, StepStatus.PENDING}
         assert all(state.steps[name].status in ended for name in template.order)
         return
     assert state.finished_at is None

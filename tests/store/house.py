@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,22 @@ class House:
     def change(self, statement: str) -> None:
         """Change the file behind the store's back."""
         connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(5_000)
         try:
             connection.execute(statement)
         finally:
+            connection.close()
+
+    @contextmanager
+    def slow_disk(self) -> Generator[None, None, None]:
+        """Commits begun in the block end after it."""
+        connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(5_000)
+        connection.execute("begin immediate")
+        try:
+            yield
+        finally:
+            connection.execute("rollback")
             connection.close()
 
     def refuse_commits(self) -> None:

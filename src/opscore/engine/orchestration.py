@@ -12,7 +12,6 @@ from opscore.core.events import SessionStarted
 from opscore.core.template import Template
 from opscore.core.types import (
     DEFAULT_NAMESPACE,
-    SECOND,
     SESSION_ENDED,
     SYSTEM,
     Actor,
@@ -36,6 +35,8 @@ from opscore.engine.starts import (
     RESERVED,
     TASK_WORKFLOW,
     check_input,
+    check_priority,
+    due_time,
     start_event,
     task_tree,
 )
@@ -153,6 +154,7 @@ class Orchestration(Steering, Attempts):
 
     def _event(self, request: StartRequest, namespace: str, actor: Actor) -> SessionStarted:
         t = self._t
+        check_priority(request.priority)
         row = self._find(namespace, request.workflow, request.version)
         template = t.templates.parsed(namespace, row.name, row.version)
         check_input(template, request.input, request.context, t.settings.payload_limit)
@@ -194,10 +196,9 @@ class Orchestration(Steering, Attempts):
         """Enqueue one task, now or later; (task id, session id). It is a one-step session."""
         if (request.capability is None) == (request.agent is None):
             raise Invalid("a task needs exactly one of capability and agent")
+        check_priority(request.priority)
+        due = due_time(request.delay_seconds, request.due_at, self._t.now())
         template = await self._task_template(request, namespace)
-        due = request.due_at
-        if request.delay_seconds is not None:
-            due = self._t.now() + round(request.delay_seconds * SECOND)
         check_input(template, request.input, request.context, self._t.settings.payload_limit)
         session_id = self._t.ids.new("ses_")
         event = start_event(

@@ -11,7 +11,7 @@ from opscore.core.agent import Agent
 from opscore.core.errors import Fault, Invalid, TooLarge
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
-from opscore.core.types import DEFAULT_PRIORITY, Json, Micros
+from opscore.core.types import DEFAULT_PRIORITY, SECOND, Json, Micros
 from opscore.engine.journal import raw
 from opscore.json_schema import validate
 
@@ -58,6 +58,26 @@ def start_event(
         on_error_version=on_error_version,
         cause=cause,
     )
+
+
+def check_priority(priority: int | None) -> None:
+    """Raises Invalid for what is no priority."""
+    if priority is not None and not 0 <= priority <= 100:
+        raise Invalid(f"a priority is 0 to 100, not {priority}")
+
+
+def due_time(delay_seconds: float | None, due_at: Micros | None, now: Micros) -> Micros | None:
+    """When a task may be claimed first; None: at once. Raises Invalid for what is no such time."""
+    if delay_seconds is not None:
+        if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+            raise Invalid(f"a delay is 0 to {LONGEST_DELAY_SECONDS} seconds, not {delay_seconds}")
+        return now + round(delay_seconds * SECOND)
+    if due_at is not None and not 0 <= due_at <= now + LONGEST_DELAY_SECONDS * SECOND:
+        raise Invalid(f"{due_at} is no time (microseconds since 1970) in the next hundred years")
+    return due_at
+
+
+LONGEST_DELAY_SECONDS = 100 * 366 * 86_400
 
 
 def check_input(template: Template, given: Json, context: Json, limit: int) -> None:

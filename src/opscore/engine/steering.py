@@ -11,6 +11,7 @@ from opscore.core.errors import Invalid, NotFound
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, session_id_of
 from opscore.engine.records import Paged, SessionRecord, TaskRecord
 from opscore.engine.requests import DeleteSession, OnSession
+from opscore.engine.starts import check_priority
 from opscore.engine.tools import Tools
 from opscore.store.store import Filters
 
@@ -40,8 +41,7 @@ class Steering:
 
         Raises NotFound, Conflict (priority of an ended session), Invalid.
         """
-        if priority is not None and not 0 <= priority <= 100:
-            raise Invalid(f"a priority is 0 to 100, not {priority}")
+        check_priority(priority)
         given = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
         if not (priority is None and labels is None and given is None):
             command = cmd.UpdateSession(priority, labels, given, str(actor))
@@ -134,8 +134,7 @@ class Steering:
         self, task_id: str, *, priority: int, namespace: str = DEFAULT_NAMESPACE
     ) -> TaskRecord:
         """Move a waiting task in its queue. Raises NotFound, Conflict, Invalid."""
-        if not 0 <= priority <= 100:
-            raise Invalid(f"a priority is 0 to 100, not {priority}")
+        check_priority(priority)
         await self._on_task(task_id, cmd.ReprioritiseTask(task_id, priority), namespace)
         return await self.get_task(task_id, namespace=namespace)
 
