@@ -123,8 +123,9 @@ class Show:
             session = await self._run.status()
             self._screen.picture.steps = session.steps
             self._screen.picture.agents = await self._fleet.look()
+            self._screen.picture.away = False
         except (ServerUnreachable, OpsCoreProblem):
-            self._screen.picture.agents = ()
+            self._screen.picture.away = True
         self._screen.draw()
 
     async def _disturb(self, stories: asyncio.TaskGroup) -> None:
