@@ -47,7 +47,7 @@ def test_a_tree_whose_results_are_too_much_for_the_server_is_refused_at_the_star
 def test_measure(tree: Path) -> None:
     result = agents.measure_file(str(tree), "good.py", task())
     assert (result.lines, result.functions, result.complexity) == (2, 1, 2)
-    with pytest.raises(Fatal, match="bad.py does not parse: line 1"):
+    with pytest.raises(Fatal, match=r"bad\.py does not parse: line 1"):
         agents.measure_file(str(tree), "bad.py", task())
     with pytest.raises(Fatal, match="cannot read"):
         agents.measure_file(str(tree), "gone.py", task())

@@ -190,7 +190,9 @@ class Ledger:
     def given_up(self) -> list[Entry]:
         """The tasks that failed for good, so that a fallback followed."""
         return [
-            e for e in self.of_files() if e.attempts and e.over and e.attempts[-1].outcome == "failed"
+            e
+            for e in self.of_files()
+            if e.attempts and e.over and e.attempts[-1].outcome == "failed"
         ]
 
     def overtaken(self, created: int, claimed: int) -> int:

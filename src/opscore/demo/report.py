@@ -105,9 +105,9 @@ def write_markdown(
 
 
 def escape(text: str) -> str:
-    """Write any text so that Markdown shows it as it is, in a table cell as well.
+    r"""Write any text so that Markdown shows it as it is, in a table cell as well.
 
-    Control characters and line separators become visible (`\\x0a`), and blanks at the ends are
+    Control characters and line separators become visible (`\x0a`), and blanks at the ends are
     kept. Rules: CommonMark 0.31 section 2.4, and GitHub's tables and strikethrough.
     """
     shown = "".join(_visible(character) for character in text)

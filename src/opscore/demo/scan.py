@@ -71,8 +71,8 @@ def _entries(directory: Path, prefix: str, skipped: list[Skipped]) -> list[os.Di
 
 
 def _concerns_us(entry: os.DirEntry[str]) -> bool:
-    # os.path.isdir follows links, and answers False for one that loops.
-    return entry.name not in LEFT_OUT and (entry.name.endswith(".py") or os.path.isdir(entry.path))
+    # `Path.is_dir` follows links, and answers False for one that loops.
+    return entry.name not in LEFT_OUT and (entry.name.endswith(".py") or Path(entry.path).is_dir())
 
 
 def _why_not(entry: os.DirEntry[str]) -> str | None:

@@ -191,7 +191,9 @@ class Show:
         done = [entry for entry in lost if entry.over and entry.attempts[-1].instance != victim]
         self.told.moved = len(done)
         others = sorted({entry.attempts[-1].instance for entry in done})
-        self._say(f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green")
+        self._say(
+            f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green"
+        )
 
     # 2: a file that does not parse.
 
@@ -208,7 +210,7 @@ class Show:
         self.told.unparsed = self.ledger.file(pair[0])
         self._say(
             f"{shown(self.told.unparsed)} does not parse: Fatal, no retry; "
-            f"{pair[1].agent} counted its {msgspec.json.decode(counted.output)[1]} lines"
+            f"{pair[1].agent} counted its {_count(msgspec.json.decode(counted.output)[1], 'line')}"
         )
 
     def _fallen_back(self) -> tuple[Entry, Entry] | None:
@@ -289,7 +291,9 @@ class Show:
         self._screen.picture.server = f"up pid {fresh.pid}"
         session = await fleet.asked(self._run.status)
         if session.steps[STEP].completed < recorded:
-            self.told.wrong.append(f"of {recorded} results {session.steps[STEP].completed} survived")
+            self.told.wrong.append(
+                f"of {recorded} results {session.steps[STEP].completed} survived"
+            )
         moment = datetime.fromtimestamp(killed_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         back = await fleet.connected(moment)
         self._say(
@@ -339,4 +343,8 @@ def _seconds(at: str) -> float:
 
 
 def _files(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"
+    return _count(count, "file")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
