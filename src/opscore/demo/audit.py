@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from opscore.demo.ledger import Ledger
-from opscore.demo.report import escape
+from opscore.demo.report import WorstFunction, escape
 from opscore.demo.scan import python_files
 from opscore.demo.show import Told
 from opscore.wire.session import SessionView
@@ -33,31 +32,38 @@ class Account:
     fallbacks: int
     lost: int
     doubled: int
-    worst: list[tuple[str, Any]]
+    worst: list[tuple[str, WorstFunction]]
     wrong: list[str]
+
+
+class _Output(msgspec.Struct):
+    """What the session's output says."""
+
+    report: str = ""
+    totals: dict[str, int] = {}
+    functions: list[tuple[str, WorstFunction]] = []
 
 
 def take_account(
     session: SessionView, book: Ledger, listed: list[str], root: str, told: Told
 ) -> Account:
     """Compare. `book` is a fresh reading of the journal, `listed` the disk before the job."""
-    output = msgspec.json.decode(session.output) or {}
-    report = str(output.get("report") or "")
+    output = msgspec.json.decode(session.output, type=_Output | None) or _Output()
     wrong = list(told.wrong)
     if session.status != "completed":
         error = session.error
         wrong.append(f"the session ended as {session.status}: {error.message if error else '-'}")
     else:
         wrong += _unlike_disk(book.files, listed, root)
-        wrong += _unlike_report(book.files, Path(report))
-        wrong += _unlike_totals(book.files, output)
+        wrong += _unlike_report(book.files, Path(output.report))
+        wrong += _unlike_totals(book.files, output.totals)
     wrong += [f"{file} was lost" for file in book.lost]
     wrong += [f"{file} was recorded twice" for file in book.doubled]
     wrong += [f"{entry.task_id} is not over" for entry in book.tasks.values() if not entry.over]
     return Account(
         session_id=session.session_id,
         status=session.status,
-        report=report,
+        report=output.report,
         files=len(book.files),
         completions=book.completions.total(),
         tasks=len(book.tasks),
@@ -66,7 +72,7 @@ def take_account(
         fallbacks=book.fallbacks,
         lost=len(book.lost),
         doubled=len(book.doubled),
-        worst=output.get("functions") or [],
+        worst=output.functions,
         wrong=wrong,
     )
 
@@ -90,6 +96,6 @@ def _unlike_report(files: list[str], report: Path) -> list[str]:
     return [f"the report has {len(odd)} other files: {sorted(odd)[:5]}"] if odd else []
 
 
-def _unlike_totals(files: list[str], output: dict[str, Any]) -> list[str]:
-    counted = output["totals"]["files"]
-    return [] if counted == len(files) else [f"the report counts {counted} files"]
+def _unlike_totals(files: list[str], totals: dict[str, int]) -> list[str]:
+    counted = totals.get("files")
+    return [] if counted == len(files) else [f"the ranking counts {counted} files"]

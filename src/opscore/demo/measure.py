@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import io
+import threading
 import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from dataclasses import dataclass
 TOLERABLE = 10
 # How many functions a file, or a whole tree, names as its worst.
 WORST = 5
+
+# CPython 3.11 and 3.12 keep the depth of the tree they build once for all threads: two that parse
+# at a time now and then end in a SystemError. They take turns for the interpreter lock anyway.
+_PARSER = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,8 @@ def _parse(text: str) -> ast.Module:
     if null >= 0:  # 3.11 says this with a ValueError, later ones with a SyntaxError without a line
         raise DoesNotParse(count_lines(_as_bytes(text[: null + 1])), "null byte")
     try:
-        return ast.parse(text)
+        with _PARSER:
+            return ast.parse(text)
     except SyntaxError as error:
         raise DoesNotParse(max(error.lineno or 1, 1), error.msg) from error
     except ValueError as error:  # lone surrogates

@@ -161,11 +161,11 @@ class Demo:
         )
         self._screen.picture.server = f"up pid {server.pid}"
         found = await fleet.connected()
-        names = ", ".join(f"{child.name} {child.pid}" for child in fleet.agents)
+        names = ", ".join(sorted(one.instance_id for one in found))
         say(f"{len(found)} agent processes connected: {names}")
         for file in (TEMPLATE, URGENT):
             made = await fleet.client.workflows.apply(file.read_bytes())
-            say(f"template {made.name} {made.version} applied from {file}")
+            say(f"template {made.name} {made.version} applied")
 
     def _job(self) -> Job:
         from opscore.demo.show import Job

@@ -71,10 +71,8 @@ def _entries(directory: Path, prefix: str, skipped: list[Skipped]) -> list[os.Di
 
 
 def _concerns_us(entry: os.DirEntry[str]) -> bool:
-    # Path.is_dir follows links, and answers False for one that loops.
-    if entry.name in LEFT_OUT:
-        return False
-    return entry.name.endswith(".py") or Path(entry.path).is_dir()
+    # `Path.is_dir` follows links, and answers False for one that loops.
+    return entry.name not in LEFT_OUT and (entry.name.endswith(".py") or Path(entry.path).is_dir())
 
 
 def _why_not(entry: os.DirEntry[str]) -> str | None:

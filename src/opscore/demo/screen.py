@@ -49,6 +49,7 @@ class Picture:
     title: str = ""
     server: str = ""
     agents: Sequence[AgentView] = ()
+    away: bool = False
     killed: set[str] = field(default_factory=set[str])
     steps: dict[str, StepView] = field(default_factory=dict[str, "StepView"])
     told: list[Text] = field(default_factory=list[Text])
@@ -61,7 +62,7 @@ class Screen:
         stream = sys.stderr if to_stderr else sys.stdout
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
-        self._console = Console(stderr=to_stderr, highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(stderr=to_stderr, highlight=False, markup=False)
         self._begun = time.monotonic()
         self._live: Live | None = None
         self._marks = 0
@@ -76,7 +77,7 @@ class Screen:
         """One line, with the time since the beginning."""
         line = Text.assemble((f"{self.seconds:5.1f} s  ", "dim"), (text, style))
         if self._live is None:
-            self._console.print(line)
+            self._console.print(line, soft_wrap=True)
             return
         self.picture.told.append(line)
         self.draw()
@@ -84,7 +85,7 @@ class Screen:
     def lines(self, lines: Sequence[str | Text]) -> None:
         """Lines as they are."""
         for line in lines:
-            self._console.print(Text(line) if isinstance(line, str) else line)
+            self._console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
 
     @contextmanager
     def live(self) -> Generator[None]:
@@ -134,8 +135,8 @@ def _agents(picture: Picture) -> Table:
     for agent in picture.agents:
         table.add_row(
             Text(shown(agent.agent_name)),
-            _word(agent.state),
-            Text(f"{agent.in_flight}"),
+            _word("?" if picture.away else agent.state),
+            Text("" if picture.away else f"{agent.in_flight}"),
             _instances(agent, picture.killed),
         )
     return table

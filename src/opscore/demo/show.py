@@ -123,8 +123,9 @@ class Show:
             session = await self._run.status()
             self._screen.picture.steps = session.steps
             self._screen.picture.agents = await self._fleet.look()
+            self._screen.picture.away = False
         except (ServerUnreachable, OpsCoreProblem):
-            self._screen.picture.agents = ()
+            self._screen.picture.away = True
         self._screen.draw()
 
     async def _disturb(self, stories: asyncio.TaskGroup) -> None:
@@ -209,7 +210,7 @@ class Show:
         self.told.unparsed = self.ledger.file(pair[0])
         self._say(
             f"{shown(self.told.unparsed)} does not parse: Fatal, no retry; "
-            f"{pair[1].agent} counted its {msgspec.json.decode(counted.output)[1]} lines"
+            f"{pair[1].agent} counted its {_count(msgspec.json.decode(counted.output)[1], 'line')}"
         )
 
     def _fallen_back(self) -> tuple[Entry, Entry] | None:
@@ -342,4 +343,8 @@ def _seconds(at: str) -> float:
 
 
 def _files(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"
+    return _count(count, "file")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -72,8 +72,8 @@ def last_screen(outcome: Outcome) -> Iterator[str | Text]:
         yield ""
         yield f"The worst functions of {shown(outcome.root)} (cyclomatic complexity):"
     for file, function in account.worst:
-        name, line, _, complexity = function
-        yield f"  {complexity:>4}  {shown(name)}  {shown(file)}:{line}"
+        where = f"{shown(file)}:{function.line}"
+        yield f"  {function.complexity:>4}  {shown(function.name)}  {where}"
     yield ""
     yield f"Report    {shown(account.report or '-')}"
     yield f"Template  {outcome.template}"
@@ -118,7 +118,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "overtaken": told.overtaken,
         "unparsed": told.unparsed,
         "serverAwaySeconds": told.server_away,
-        "worst": account.worst,
+        "worst": [{"file": file, **one._asdict()} for file, one in account.worst],
         "wrong": account.wrong,
         "root": outcome.root,
         "template": str(outcome.template),

@@ -1,0 +1,177 @@
+"""The demo itself, on a small tree: real processes, real sockets, kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from opscore.demo.report import escape
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
+]
+
+FILES = 60
+BROKEN = ("pkg0/broken.py", "pkg1/worse.py")
+FUNCTION = """
+def function_{n}(a, b):
+    if a and b:
+        return [x for x in range(a) if x]
+    return a or b
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """60 files in 4 packages, of which two do not parse; large enough to be met at work."""
+    root = tmp_path / "a tree"
+    for number in range(FILES - len(BROKEN)):
+        file = root / f"pkg{number % 4}" / f"module_{number}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(FUNCTION.format(n=n) for n in range(150)), encoding="utf-8")
+    for broken in BROKEN:
+        (root / broken).write_text("def f(:\n\n", encoding="utf-8")
+    return root
+
+
+def start(tree: Path, directory: Path) -> subprocess.Popen[str]:
+    """The demo as a user starts it; everything it makes is below `directory`."""
+    directory.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", "opscore", "demo", "--path", str(tree), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(directory),
+            # A trap: the demo must not talk to the server that its user works with.
+            "OPSCORE_URL": "http://127.0.0.1:9",
+            "OPSCORE_API_KEY": "not the demo's key",
+        },
+    )
+
+
+def left_over(directory: Path) -> list[str]:
+    """Processes that still work in a directory below this one."""
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            here = (entry / "cwd").readlink()
+        except OSError:  # it ended, or is not ours
+            continue
+        if here.is_relative_to(directory):
+            found.append((entry / "cmdline").read_text())
+    return found
+
+
+def test_the_demo_does_what_it_says(tree: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "kept"
+    demo = start(tree, directory)
+    out, err = demo.communicate(timeout=100)
+    assert demo.returncode == 0, err
+    said: dict[str, Any] = msgspec.json.decode(out)
+    assert said["wrong"] == []
+    assert said["status"] == "completed"
+    assert (said["files"], said["completions"]) == (FILES, FILES)
+    assert (said["lost"], said["doubled"], said["fallbacks"]) == (0, 0, len(BROKEN))
+    assert said["unparsed"] in BROKEN
+    # scan, rank, report; one for each file; one more for each that does not parse
+    assert said["tasks"] == 3 + FILES + len(BROKEN)
+    assert said["attempts"] >= said["tasks"]
+    assert said["seconds"] > 0
+    _check_report(Path(said["report"]), tree)
+    _check_story(said, err)
+    assert left_over(directory) == []
+    _check_commands(said, tmp_path)
+
+
+def _check_report(report: Path, tree: Path) -> None:
+    rows = report.read_text(encoding="utf-8").partition("## Every file\n")[2].splitlines()
+    told = sorted(row.split(" | ")[0][2:] for row in rows if row.startswith("| "))[2:]
+    there = [escape(str(file.relative_to(tree))) for file in tree.rglob("*.py")]
+    assert told == sorted(there)
+
+
+def _check_story(said: dict[str, Any], err: str) -> None:
+    """A kill that the tree was too small for is said to be missing, and any other is told."""
+    assert ("kill -9 measurer" in err) + ("kill -9 the server" in err) == said["kills"]
+    for kill, excuse in (("measurer", "no measurer held"), ("the server", "the job was over")):
+        assert (f"kill -9 {kill}" in err) != (excuse in err)
+    assert f"0 lost, 0 recorded twice, through {said['kills']} kill" in err
+    if said["retriedAfterSeconds"] is not None:
+        assert said["retriedAfterSeconds"] >= 1
+
+
+def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
+    """The commands of the last screen, as they are printed, in a shell."""
+    server, show, dead = said["commands"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = subprocess.Popen(
+        f"exec {server} --port 0",
+        shell=True,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert running.stdout is not None
+    try:
+        environment["OPSCORE_URL"] = running.stdout.readline().strip()
+        for command, text in ((show, "completed"), (dead, BROKEN[0])):
+            ran = subprocess.run(
+                command,
+                shell=True,
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == 0, ran.stderr
+            assert text in ran.stdout
+    finally:
+        running.kill()
+        running.wait(30)
+        running.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_behind(
+    tree: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    directory = tmp_path / "kept"
+    demo = start(tree, directory)
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "session ses_" in line:
+            break
+    assert len(left_over(directory)) == 7, "a server and six agents"
+    demo.send_signal(number)
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 128 + number, err
+    assert out == ""
+    assert "no process is left behind" in err
+    assert "Traceback" not in err
+    assert left_over(directory) == []
+
+
+@pytest.mark.parametrize("broken", ["missing", "empty"])
+def test_a_path_without_python_is_told(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "empty").mkdir()
+    demo = start(tmp_path / broken, tmp_path / "kept")
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 2
+    assert out == ""
+    assert broken in err
+    assert left_over(tmp_path / "kept") == []
