@@ -103,6 +103,11 @@ def figures(name: str, unit: str, value: float, **more: Any) -> dict[str, Any]:
     }
 
 
+def figure(name: str, unit: str, value: float) -> dict[str, Any]:
+    """One of several figures of a result."""
+    return {"name": name, "unit": unit, "value": round(value, 3)}
+
+
 def percentile(sorted_values: Sequence[float], share: float) -> float:
     """The value that `share` of the sorted values do not exceed."""
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]

@@ -1,0 +1,103 @@
+"""One session whose step runs once for each of 10,000 items, in process; and for each of 1,000."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opscore.bench.common import RecordingStore, database, figure, figures, raw_limit
+from opscore.bench.engine import Worker
+from opscore.engine.clock import SystemClock
+from opscore.engine.engine import Engine
+from opscore.engine.records import EventRecord
+from opscore.engine.settings import Settings
+
+FEW, MANY = 1_000, 10_000
+COMMANDS_KEPT = 60_000
+
+
+def template() -> dict[str, object]:
+    """One task for each item, then their outputs together."""
+    return {
+        "name": "fan-out",
+        "version": "1",
+        "steps": {
+            "each": {
+                "foreach": "${{ input.items }}",
+                "capability": "pass-on",
+                "with": {"number": "${{ item }}"},
+            }
+        },
+        "output": {"count": "${{ size(steps.each.output) }}"},
+    }
+
+
+class Fan:
+    """Runs one session at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ended = asyncio.Event()
+        engine.hooks.on("session", self._changed)
+
+    def _changed(self, event: EventRecord) -> None:
+        if event.type != "session.started":
+            self._ended.set()
+
+    async def out(self, items: int) -> float:
+        """Seconds from the request to the recorded end. Raises `AssertionError` if it failed."""
+        self._ended.clear()
+        given = msgspec.json.encode({"items": list(range(items))})
+        began = time.perf_counter()
+        session_id = await self._engine.orchestration.start("fan-out", input=given)
+        await self._ended.wait()
+        seconds = time.perf_counter() - began
+        session = await self._engine.orchestration.get_session(session_id)
+        assert bytes(session.output) == b'{"count":%d}' % items, session.error
+        return seconds
+
+
+async def main(quick: bool) -> dict[str, Any]:
+    """Measure; `quick` measures each once, else the middle one of several counts."""
+    times = 1 if quick else 5
+    async with database() as folder:
+        store = RecordingStore(folder / "fanout.db", COMMANDS_KEPT)
+        engine = await Engine.start(store, SystemClock(), random.Random(), Settings())
+        await Worker(engine).join()
+        await engine.orchestration.create_workflow(template())
+        fan = Fan(engine)
+        await fan.out(FEW)
+        few = sorted([await fan.out(FEW) for _ in range(times)])
+        cpu = time.process_time()
+        many = sorted([await fan.out(MANY) for _ in range(times)])
+        cpu = time.process_time() - cpu
+        facts = await store.facts()
+        await engine.close()
+        raw = await _raw_seconds(store, folder / "raw.db")
+    middle, middle_of_few = many[times // 2], few[times // 2]
+    return figures(
+        "fanout",
+        "s",
+        middle,
+        rawLimit=raw,
+        settings={"items": MANY, "fewItems": FEW, "times": times, "fsync": "full"},
+        figures=[
+            figure("10,000 items", "s", middle),
+            figure("1,000 items", "s", middle_of_few),
+            figure("ten times as many take", "times", middle / middle_of_few),
+            figure("tasks per second", "tasks/s", MANY / middle),
+            figure("cpu per task", "µs", cpu / times / MANY * 1e6),
+            figure("tasks completed", "tasks", facts.counts["tasks"]),
+        ],
+    )
+
+
+async def _raw_seconds(store: RecordingStore, path: Path) -> float:
+    """Seconds that the rows of one session with so many items take when written bare."""
+    # Every item is two commands: its claim and its settlement.
+    return 2 * MANY / await raw_limit(store.kept, path)
