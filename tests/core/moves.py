@@ -54,7 +54,7 @@ def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
     if draw(st.integers(0, 3)) == 0:
         step["priority"] = draw(st.integers(0, 100))
     if needs and draw(st.booleans()):
-        step["with"] = {"x": "${{ steps.%s.output }}" % needs[0]}
+        step["with"] = {"x": f"${{{{ steps.{needs[0]}.output }}}}"}
     if draw(st.booleans()):
         step["foreach"] = draw(
             st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}"])
