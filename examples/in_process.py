@@ -56,7 +56,7 @@ class Summarizer:
             raise LocalRetry("rate limited", after=0.01)
         if not text:
             raise ValueError("nothing to read")
-        return text.split()[0].lower()
+        return text.split(maxsplit=1)[0].lower()
 
 
 async def run_a_workflow(ops: Operations, say: Any) -> str:

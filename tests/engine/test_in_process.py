@@ -52,6 +52,22 @@ async def local(w: Whole, **functions: Any) -> LocalAgent:
     return agent
 
 
+def double(x: Any) -> Any:
+    return 2 * x
+
+
+def same(x: Any) -> Any:
+    return x
+
+
+def no_json(_: Any) -> Any:
+    return object()
+
+
+def second_time(_: Any) -> str:
+    return "second time"
+
+
 async def output_of(w: Whole, session_id: str) -> Any:
     record = await w.ended(session_id)
     assert record.status is SessionStatus.COMPLETED, record.error
@@ -77,7 +93,7 @@ async def test_coroutines_run_on_the_loop_and_functions_in_threads() -> None:
 
 async def test_an_agent_with_one_function_runs_it_for_tasks_that_only_name_the_agent() -> None:
     async with whole() as w:
-        agent = await local(w, double=lambda x: 2 * x)
+        agent = await local(w, double=double)
         request = TaskRequest(capability="whatever", input=b"21")
         _, session = await w.ops.dispatch_task(agent.agent_id, request)
         assert await output_of(w, session) == 42
@@ -85,7 +101,7 @@ async def test_an_agent_with_one_function_runs_it_for_tasks_that_only_name_the_a
 
 async def test_a_task_that_names_no_function_fails_and_the_engine_goes_on() -> None:
     async with whole() as w:
-        agent = await local(w, one=lambda x: x, two=lambda x: x)
+        agent = await local(w, one=same, two=same)
         _, session = await w.ops.dispatch_task(agent.agent_id, TaskRequest(capability="one"))
         record = await w.ended(session)
         assert record.error is not None and record.error.error_class == "fatal"
@@ -111,7 +127,7 @@ async def test_what_a_function_raises_is_the_error_that_policies_see() -> None:
 
 async def test_an_output_that_is_no_json_is_an_error() -> None:
     async with whole() as w:
-        await local(w, work=lambda _: object())
+        await local(w, work=no_json)
         await w.apply(WORK)
         record = await w.ended(await w.ops.start("t"))
         assert record.status is SessionStatus.ERROR
@@ -190,7 +206,7 @@ async def test_stopping_gives_back_what_runs_and_the_next_start_takes_it_up(tmp_
     async with whole(url) as w:
         (task,) = (await w.ops.list_tasks(session=session)).items
         assert (task.status, task.failures) == (TaskStatus.AVAILABLE, 0)
-        await local(w, work=lambda _: "second time")
+        await local(w, work=second_time)
         assert await output_of(w, session) == "second time"
 
 

@@ -52,6 +52,7 @@ class Bug:
 async def test_nothing_is_answered_before_it_is_durable(path: Path) -> None:
     async with open_house(path) as house:
         answer = house.start(house.template(ONE), "ses_a", {})
+        seen = 0
         while not answer.done():
             seen = len(house.look("select 1 from events"))
             await asyncio.sleep(0)
