@@ -16,7 +16,14 @@ NAMES = ("a", "b", "c", "d")
 
 targets = st.lists(st.sampled_from([{"capability": "other"}, {"agent": "named"}]), max_size=2)
 values = st.sampled_from([{"value": {"instead": "${{ error.class }}"}}, {"value": None}])
-fallbacks = st.builds(lambda chain, end: [*chain, *end], targets, st.lists(values, max_size=1))
+
+
+@st.composite
+def fallbacks(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Targets, and perhaps a value at the end."""
+    return [*draw(targets), *draw(st.lists(values, max_size=1))]
+
+
 timeouts = st.fixed_dictionaries({}, optional={"attempt": st.just("5s"), "queue": st.just("20s")})
 retries = st.fixed_dictionaries(
     {"maxAttempts": st.integers(1, 3)},
@@ -47,7 +54,7 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
 
 def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
     step: dict[str, Any] = {"capability": "work", "retry": draw(retries)}
-    if chain := draw(fallbacks):
+    if chain := draw(fallbacks()):
         step["fallback"] = chain
     if bounds := draw(timeouts):
         step["timeout"] = bounds
@@ -91,6 +98,12 @@ def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
         fitting = [t for t in tasks if t.status in wanted]
         task = fitting[n % len(fitting)] if fitting else task
     task_id, attempt = (task.task_id, task.attempt) if task else ("tsk_none-1", 1)
+    return (
+        _of_attempt(word, n, task_id, attempt) or _of_task(word, n, task_id) or _of_session(word, n)
+    )
+
+
+def _of_attempt(word: str, n: int, task_id: str, attempt: int) -> cmd.SessionCommand | None:
     match word:
         case "claim":
             return cmd.Claim(task_id, "agt_1", f"i{n}")
@@ -105,6 +118,12 @@ def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
             return cmd.Settle(task_id, attempt, RELEASED, 0.0)
         case "stale":
             return cmd.Settle(task_id, attempt + n - 3, completed(), 0.0)
+        case _:
+            return None
+
+
+def _of_task(word: str, n: int, task_id: str) -> cmd.SessionCommand | None:
+    match word:
         case "due":
             return cmd.TaskDue(task_id)
         case "queue":
@@ -118,7 +137,7 @@ def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
         case "reprioritise":
             return cmd.ReprioritiseTask(task_id, n * 10)
         case _:
-            return _of_session(word, n)
+            return None
 
 
 def _of_session(word: str, n: int) -> cmd.SessionCommand:

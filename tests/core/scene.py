@@ -70,7 +70,7 @@ class Scene:
         self.replayed = SessionState(SESSION_ID)
         self.events: list[ev.SessionEvent] = []
         self.more = False
-        self.input = {} if input is None else input
+        self.input: Any = {} if input is None else input
 
     def start(self, **fields: Any) -> list[str]:
         event = start_event(

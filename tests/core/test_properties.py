@@ -56,7 +56,7 @@ def calm(scene: Scene) -> None:
 def test_every_session_keeps_its_invariants_and_ends_when_left_in_peace(
     made: dict[str, Any], input: Any, played: list[tuple[str, int]], total: str | None
 ) -> None:
-    extra = {} if total is None else {"timeout": {"total": total}}
+    extra: dict[str, Any] = {} if total is None else {"timeout": {"total": total}}
     scene = Scene(
         made, input=input, onError={"workflow": "w", "with": "${{ error.message }}"}, **extra
     )

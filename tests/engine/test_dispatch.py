@@ -15,7 +15,7 @@ WORK = {"a": {"capability": "work"}}
 async def test_higher_priority_goes_first_and_waiting_counts() -> None:
     async with whole() as w:
         await w.apply(WORK)
-        started = {}
+        started: dict[str, str] = {}
         for name, priority, wait in (
             ("old", 50, 60),
             ("low", 40, 1),
@@ -25,7 +25,7 @@ async def test_higher_priority_goes_first_and_waiting_counts() -> None:
             started[await w.ops.start("t", priority=priority)] = name
             w.clock.move(wait)
         worker = await w.worker()
-        order = []
+        order: list[str] = []
         for count in range(1, 5):
             attempt = (await worker.got(count))[-1]
             order.append(started[attempt.session_id])

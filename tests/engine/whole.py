@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import apsw
 import msgspec
 
 from opscore.core.types import SECOND, Micros
@@ -33,6 +35,8 @@ class HandClock:
         await self.wait(asyncio.Event(), seconds)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        if seconds <= 0:
+            return event.is_set()
         alarm = asyncio.Event()
         entry = (self.micros + round(seconds * SECOND), alarm)
         self._waiting.append(entry)
@@ -61,7 +65,7 @@ async def _first(*events: asyncio.Event) -> None:
 
 async def until(true: Callable[[], Any]) -> None:
     """Wait for something that will come; the test's own timeout bounds it."""
-    while not true():  # noqa: ASYNC110 - what it waits for sets no event
+    while not true():  # noqa: ASYNC110 - what it waits for is any state of the engine
         await asyncio.sleep(0.001)
 
 
@@ -168,3 +172,20 @@ async def whole(
         yield Whole(engine, clock)
     finally:
         await engine.close(0)
+
+
+def refuse(path: Path, when: str) -> None:
+    """Let commits fail that change a table `when` (`before insert on events`)."""
+    _run(path, f"create trigger refuse {when} begin select raise(abort, 'disk full'); end")
+
+
+def allow(path: Path) -> None:
+    """Let them pass again."""
+    _run(path, "drop trigger refuse")
+
+
+def _run(path: Path, statement: str) -> None:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5_000)
+    connection.execute(statement)
+    connection.close()

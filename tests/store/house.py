@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -102,6 +103,21 @@ class House:
         finally:
             connection.execute("rollback")
             connection.close()
+
+    @contextmanager
+    def held_back(self) -> Generator[None, None, None]:
+        """Commits that reach the writing thread in the block wait for its end."""
+        release = threading.Event()
+        self.store._write_thread.submit(release.wait)  # pyright: ignore[reportPrivateUsage]
+        try:
+            yield
+        finally:
+            release.set()
+
+    async def decided(self) -> None:
+        """Let everything happen that needs no commit."""
+        for _ in range(5):
+            await self.store.queues()
 
     def refuse_commits(self) -> None:
         self.change(

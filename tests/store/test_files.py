@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -41,17 +42,23 @@ def store(path: Path | str) -> SqliteStore:
     return SqliteStore(f"sqlite:///{path}", lambda: 0)
 
 
-async def refused(path: Path | str) -> str:
+def refused(path: Path | str) -> str:
+    """What opening it in this process says."""
     with pytest.raises(StoreRefused) as caught:
-        await store(path).open()
+        asyncio.run(store(path).open())
     return str(caught.value)
 
 
-async def make(path: Path) -> None:
-    one = store(path)
-    await one.open()
-    await one.close()
-    await one.close()
+def make(path: Path) -> None:
+    """Open it and close it, twice."""
+
+    async def open_and_close() -> None:
+        one = store(path)
+        await one.open()
+        await one.close()
+        await one.close()
+
+    asyncio.run(open_and_close())
 
 
 @pytest.mark.parametrize("url", ["sqlite:///", "postgresql://x/y", "ops.db", "sqlite://x.db"])
@@ -60,8 +67,8 @@ def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
         SqliteStore(url, lambda: 0)
 
 
-async def test_a_file_in_use_by_another_process_is_refused_until_that_one_ends(path: Path) -> None:
-    await make(path)
+def test_a_file_in_use_by_another_process_is_refused_until_that_one_ends(path: Path) -> None:
+    make(path)
     command = [sys.executable, "-c", OWNER, f"sqlite:///{path}"]
     with subprocess.Popen(
         command,
@@ -71,17 +78,20 @@ async def test_a_file_in_use_by_another_process_is_refused_until_that_one_ends(p
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"owned\n"
-        assert "in use by another process" in await refused(path)
+        assert "in use by another process" in refused(path)
         owner.kill()
-    await make(path)
+    make(path)
 
 
 async def test_two_stores_of_one_process_cannot_have_one_file(path: Path) -> None:
-    one = store(path)
+    one, two = store(path), store(path)
     await one.open()
-    assert "in use" in await refused(path)
+    with pytest.raises(StoreRefused, match="in use"):
+        await two.open()
     await one.close()
-    await make(path)
+    three = store(path)
+    await three.open()
+    await three.close()
 
 
 async def test_databases_in_memory_are_apart() -> None:
@@ -93,53 +103,55 @@ async def test_databases_in_memory_are_apart() -> None:
     await two.close()
 
 
-async def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
-    await make(path)
+def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
+    make(path)
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", SCHEMA_VERSION + 1)
     connection.close()
     before = path.read_bytes()
-    assert "newer Ops-Core" in await refused(path)
+    assert "newer Ops-Core" in refused(path)
     assert path.read_bytes() == before
 
 
-async def test_another_programs_database_is_refused_untouched(path: Path) -> None:
+def test_another_programs_database_is_refused_untouched(path: Path) -> None:
     connection = apsw.Connection(str(path))
     connection.execute("create table notes (text)")
     connection.close()
     before = path.read_bytes()
-    assert "another program" in await refused(path)
+    assert "another program" in refused(path)
     assert path.read_bytes() == before
     assert not Path(f"{path}-wal").exists()
 
 
-async def test_garbage_is_refused_untouched(path: Path) -> None:
+def test_garbage_is_refused_untouched(path: Path) -> None:
     path.write_bytes(b"not a database at all, but long enough to be one" * 100)
     before = path.read_bytes()
-    assert "damaged or not a database" in await refused(path)
+    assert "damaged or not a database" in refused(path)
     assert path.read_bytes() == before
 
 
-async def test_a_file_that_was_cut_off_is_refused(path: Path) -> None:
-    async with open_house(path) as house:
-        template = house.template(FAN)
-        await house.start(template, "ses_a", {"items": list(range(300))})
+def test_a_file_that_was_cut_off_is_refused(path: Path) -> None:
+    async def fill() -> None:
+        async with open_house(path) as house:
+            await house.start(house.template(FAN), "ses_a", {"items": list(range(300))})
+
+    asyncio.run(fill())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "damaged" in await refused(path)
+    assert "damaged" in refused(path)
 
 
-async def test_an_empty_file_is_a_new_database(path: Path) -> None:
+def test_an_empty_file_is_a_new_database(path: Path) -> None:
     path.touch()
-    await make(path)
+    make(path)
     connection = apsw.Connection(str(path))
     assert connection.pragma("application_id") == APPLICATION_ID
     connection.close()
 
 
-async def test_a_place_that_cannot_hold_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_place_that_cannot_hold_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "cannot open" in await refused(tmp_path / "file" / "ops.db")
-    assert "cannot open" in await refused(tmp_path)
+    assert "cannot open" in refused(tmp_path / "file" / "ops.db")
+    assert "cannot open" in refused(tmp_path)
 
 
 # -- nothing acknowledged is lost -----------------------------------------------------------
@@ -181,16 +193,25 @@ async def test_a_crash_loses_nothing_that_was_acknowledged(
         assert folded.get("ses_b") is None or len(folded["ses_b"].tasks) == 400
 
 
-async def test_a_commit_cut_off_in_the_log_is_gone_as_a_whole(path: Path, tmp_path: Path) -> None:
+def test_a_commit_cut_off_in_the_log_is_gone_as_a_whole(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    async with open_house(path) as house:
-        template = house.template(FAN)
-        await house.start(template, "ses_a", {"items": [1]})
-        before = Path(f"{path}-wal").stat().st_size
-        await house.start(template, "ses_b", {"items": list(range(400))})
-        shutil.copy(path, copy)
-        log = Path(f"{path}-wal").read_bytes()
-    middle = (before + len(log)) // 2
-    Path(f"{copy}-wal").write_bytes(log[:middle])
-    async with open_house(copy) as house:
-        assert set(check(house)) == {"ses_a"}
+
+    async def two_commits() -> tuple[bytes, bytes]:
+        async with open_house(path) as house:
+            await house.start(house.template(FAN), "ses_a", {"items": [1]})
+            first = _log(path)
+            await house.start(house.template(FAN), "ses_b", {"items": list(range(400))})
+            shutil.copy(path, copy)
+            return first, _log(path)
+
+    async def left() -> set[str]:
+        async with open_house(copy) as house:
+            return set(check(house))
+
+    first, both = asyncio.run(two_commits())
+    Path(f"{copy}-wal").write_bytes(both[: (len(first) + len(both)) // 2])
+    assert asyncio.run(left()) == {"ses_a"}
+
+
+def _log(path: Path) -> bytes:
+    return Path(f"{path}-wal").read_bytes()

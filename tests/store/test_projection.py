@@ -27,7 +27,11 @@ moves = st.tuples(st.sampled_from(SESSIONS), words, st.integers(0, 7))
 groups = st.lists(st.lists(moves, min_size=1, max_size=5), max_size=8)
 
 
-@settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(steps(), inputs, groups, st.booleans(), st.integers(0, 8))
 def test_the_rows_follow_from_the_journal(
     made: dict[str, Any], input: Any, played: list[Any], forgetful: bool, refused: int

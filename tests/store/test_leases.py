@@ -1,0 +1,110 @@
+"""Leases: heartbeats, expiry and hello meet in one batch or in neighbouring ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from opscore.core import commands as cmd
+from opscore.core.types import SECOND, TaskStatus
+from opscore.engine.requests import Beat, Expire, OnSession, Reclaim
+from opscore.store.rows import LeaseRow
+from tests.core.scene import completed
+from tests.store.house import House, check, open_house
+
+ONE = {"name": "one", "version": "1", "steps": {"a": {"capability": "work"}}}
+TASK = "tsk_a-1"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncGenerator[House]:
+    """A session whose only task runs, and whose lease has just run out."""
+    async with open_house(tmp_path / "ops.db") as house:
+        await house.start(house.template(ONE), "ses_a", {})
+        await house.on("ses_a", cmd.Claim(TASK, "agt_1", "i1"))
+        house.now += 16 * SECOND
+        yield house
+
+
+async def lease(house: House) -> LeaseRow:
+    (row,) = (await house.store.due(house.now, 10)).leases
+    return row
+
+
+async def test_a_lease_that_ran_out_ends_its_attempt(house: House) -> None:
+    assert await house.all(Expire(await lease(house), 0.5)) == [True]
+    task = check(house)["ses_a"].tasks[TASK]
+    assert task.error is not None
+    assert (task.status, task.error.error_class) == (TaskStatus.SCHEDULED, "agent_lost")
+
+
+async def test_a_heartbeat_in_the_same_batch_comes_first(house: House) -> None:
+    answers = await house.all(Beat([(TASK, 1)]), Expire(await lease(house), 0.5))
+    assert answers == [[], False]
+    assert check(house)["ses_a"].running == 1
+
+
+async def test_a_heartbeat_in_the_commit_before_counts(house: House) -> None:
+    row = await lease(house)
+    with house.slow_disk():
+        beat = house.writer.submit(Beat([(TASK, 1)]))
+        await _turns(10)
+        expire = house.writer.submit(Expire(row, 0.5))
+        await _turns(10)
+        assert not expire.done()
+    assert await asyncio.gather(beat, expire) == [[], False]
+    assert check(house)["ses_a"].running == 1
+
+
+async def test_a_heartbeat_after_the_expiry_is_told_that_it_is_too_late(house: House) -> None:
+    answers = await house.all(Expire(await lease(house), 0.5), Beat([(TASK, 1)]))
+    assert answers == [True, [(TASK, 1)]]
+
+
+async def test_an_expiry_that_comes_twice_counts_once(house: House) -> None:
+    row = await lease(house)
+    assert await house.all(Expire(row, 0.5), Expire(row, 0.5)) == [True, False]
+    assert await house.all(Expire(row, 0.5)) == [False]
+    assert check(house)["ses_a"].tasks[TASK].failures == 1
+
+
+async def test_a_completion_in_the_commit_before_wins_over_the_expiry(house: House) -> None:
+    row = await lease(house)
+    with house.slow_disk():
+        done = house.on("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
+        await _turns(10)
+        expire = house.writer.submit(Expire(row, 0.5))
+        await _turns(10)
+    assert await asyncio.gather(done, expire) == [None, False]
+    assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize("beat", [Beat([(TASK, 2)]), Beat([(TASK, 1)], "elsewhere")])
+async def test_only_the_holder_extends_a_lease(house: House, beat: Beat) -> None:
+    assert await house.all(beat) == [list(beat.attempts)]
+    assert await house.all(Beat([(TASK, 1)], "default", "i2")) == [[(TASK, 1)]]
+    assert await house.all(Beat([(TASK, 1)], "default", "i1")) == [[]]
+
+
+async def test_hello_returns_what_is_not_listed_without_a_failure(house: House) -> None:
+    assert await house.all(Reclaim("i2", []), Reclaim("i1", [(TASK, 1), ("tsk_b-1", 1)])) == [
+        ([], []),
+        ([(TASK, 1)], [("tsk_b-1", 1)]),
+    ]
+    assert await house.all(Reclaim("i1", [(TASK, 2)])) == [([], [(TASK, 2)])]
+    task = check(house)["ses_a"].tasks[TASK]
+    assert (task.status, task.failures) == (TaskStatus.AVAILABLE, 0)
+
+
+async def test_hello_after_the_settlement_in_one_batch_returns_nothing(house: House) -> None:
+    settle = OnSession("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
+    assert await house.all(settle, Reclaim("i1", [])) == [None, ([], [])]
+    assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
