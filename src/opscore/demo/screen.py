@@ -79,15 +79,16 @@ class Screen:
         """One line, with the time since the beginning."""
         line = Text.assemble((f"{self.seconds:5.1f} s  ", "dim"), (text, style))
         if self._live is None:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
             return
         self.picture.told.append(line)
         self.draw()
 
     def lines(self, lines: Sequence[str | Text]) -> None:
-        """Lines as they are."""
+        """Text is wrapped on a terminal; a plain string (a command to copy) never is."""
         for line in lines:
-            self._console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
+            whole = isinstance(line, str) or not self._console.is_terminal
+            self._console.print(Text(line) if isinstance(line, str) else line, soft_wrap=whole)
 
     @contextmanager
     def live(self) -> Generator[None]:
