@@ -40,6 +40,9 @@ def main(path: Path | None, keep: bool, as_json: bool) -> int:
     signal comes. `as_json`: one object on stdout at the end, all words on stderr.
     """
     screen = Screen(to_stderr=as_json)
+    if sys.platform == "win32":
+        screen.say("the demo stops and kills processes with POSIX signals; Windows has none", "red")
+        return FAILED
     # In its real spelling: macOS has /tmp as a link, and commands should show what is meant.
     directory = Path(tempfile.mkdtemp(prefix="opscore-demo-")).resolve()
     screen.say(f"Ops-Core demo; everything of it is kept in {directory}")
