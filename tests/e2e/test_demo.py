@@ -61,16 +61,26 @@ def start(tree: Path, directory: Path) -> subprocess.Popen[str]:
     )
 
 
-def left_over(directory: Path) -> list[str]:
-    """Processes that still work in a directory below this one."""
-    found: list[str] = []
+def begun(tree: Path, directory: Path) -> subprocess.Popen[str]:
+    """The demo, with its session just started."""
+    demo = start(tree, directory)
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "session ses_" in line:
+            return demo
+    raise AssertionError("the demo ended before its session began")
+
+
+def left_over(directory: Path) -> dict[str, int]:
+    """Processes that still work in a directory below this one: command line → process id."""
+    found: dict[str, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             here = (entry / "cwd").readlink()
         except OSError:  # it ended, or is not ours
             continue
         if here.is_relative_to(directory):
-            found.append((entry / "cmdline").read_text())
+            found[(entry / "cmdline").read_text().replace("\0", " ")] = int(entry.name)
     return found
 
 
@@ -91,7 +101,7 @@ def test_the_demo_does_what_it_says(tree: Path, tmp_path: Path) -> None:
     assert said["seconds"] > 0
     _check_report(Path(said["report"]), tree)
     _check_story(said, err)
-    assert left_over(directory) == []
+    assert left_over(directory) == {}
     _check_commands(said, tmp_path)
 
 
@@ -151,11 +161,7 @@ def test_a_signal_leaves_no_process_behind(
     tree: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     directory = tmp_path / "kept"
-    demo = start(tree, directory)
-    assert demo.stderr is not None
-    for line in demo.stderr:
-        if "session ses_" in line:
-            break
+    demo = begun(tree, directory)
     assert len(left_over(directory)) == 7, "a server and six agents"
     demo.send_signal(number)
     out, err = demo.communicate(timeout=60)
@@ -163,7 +169,20 @@ def test_a_signal_leaves_no_process_behind(
     assert out == ""
     assert "no process is left behind" in err
     assert "Traceback" not in err
-    assert left_over(directory) == []
+    assert left_over(directory) == {}
+
+
+def test_a_process_that_dies_by_itself_ends_the_demo(tree: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "kept"
+    demo = begun(tree, directory)
+    (reporter,) = [pid for words, pid in left_over(directory).items() if "reporter" in words]
+    os.kill(reporter, signal.SIGKILL)
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1, err
+    assert out == ""
+    assert "reporter ended with code -9" in err
+    assert left_over(directory) == {}
+    assert "Died" in next(directory.glob("*/logs/demo.log")).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("broken", ["missing", "empty"])
@@ -174,4 +193,4 @@ def test_a_path_without_python_is_told(tmp_path: Path, broken: str) -> None:
     assert demo.returncode == 2
     assert out == ""
     assert broken in err
-    assert left_over(tmp_path / "kept") == []
+    assert left_over(tmp_path / "kept") == {}

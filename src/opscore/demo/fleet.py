@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from opscore.demo.processes import Child, Processes, free_port
+from opscore.demo.processes import SERVER, Child, Processes, free_port
 from opscore.demo.settings import LEASE_SECONDS, MEASURERS, PAYLOAD_LIMIT, READY_SECONDS
 from opscore.sdk.client import Client
 from opscore.sdk.errors import OpsCoreProblem, ServerUnreachable
@@ -53,7 +53,7 @@ class Fleet:
     def start_server(self) -> Child:
         """The real `opscore serve`, on the same port and file every time."""
         words = ("serve", "--database-url", self.database_url, "--port", str(self._port))
-        self.server = self.processes.start("server", "opscore", *words)
+        self.server = self.processes.start(SERVER, "opscore", *words)
         return self.server
 
     def start_agents(self) -> None:

@@ -22,6 +22,7 @@ import threading
 import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 # McCabe's limit (A Complexity Measure, 1976): above it a function should be divided.
 TOLERABLE = 10
@@ -169,8 +170,20 @@ def _decision_points(body: list[ast.stmt]) -> tuple[int, list[_Definition]]:
         else:
             rule = _RULES.get(type(node))
             points += rule(node) if rule else 0
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting += _children(node)
     return points, inner
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """The nodes below that may matter: `ast.iter_child_nodes` without leaves, in half the time."""
+    below: list[object] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            below += cast("list[object]", value)
+        else:
+            below.append(value)
+    return [one for one in below if isinstance(one, ast.AST) and not isinstance(one, _LEAVES)]
 
 
 def _one(_: ast.AST) -> int:
@@ -206,6 +219,7 @@ def _takes_anything(pattern: ast.pattern) -> bool:
     return isinstance(pattern, ast.MatchAs) and pattern.pattern is None
 
 
+_LEAVES = (ast.Name, ast.Constant, ast.expr_context, ast.operator, ast.alias, ast.Pass)
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Scope = ast.Module | _Definition

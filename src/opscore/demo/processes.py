@@ -13,7 +13,8 @@ from pathlib import Path
 
 import opscore
 
-STOP_SECONDS = 3.0
+SERVER = "server"
+STOP_SECONDS = 2.0
 TAIL_LINES = 5
 
 
@@ -88,16 +89,25 @@ class Processes:
                 )
 
     def stop(self) -> None:
-        """Ask every process to end, agents before their server; kill what does not. Idempotent."""
-        for child in reversed(self.children):
-            child.expected = True
-            child.signal(signal.SIGCONT)
-            child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for child in self.children:
-            _wait(child.process, deadline)
-            child.signal(signal.SIGKILL)
-            child.process.wait()
+        """Ask every process to end, and kill what does not. Idempotent.
+
+        Agents first: they give back or settle what they hold while there is a server.
+        """
+        servers = [child for child in self.children if child.name == SERVER]
+        _stop([child for child in self.children if child.name != SERVER])
+        _stop(servers)
+
+
+def _stop(children: list[Child]) -> None:
+    for child in children:
+        child.expected = True
+        child.signal(signal.SIGCONT)
+        child.signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for child in children:
+        _wait(child.process, deadline)
+        child.signal(signal.SIGKILL)
+        child.process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float) -> None:

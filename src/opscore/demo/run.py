@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import traceback
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ def main(path: Path | None, keep: bool, as_json: bool) -> int:
     signal comes. `as_json`: one object on stdout at the end, all words on stderr.
     """
     screen = Screen(to_stderr=as_json)
+    if sys.platform == "win32":
+        screen.say("the demo stops and kills processes with POSIX signals; Windows has none", "red")
+        return FAILED
     # In its real spelling: macOS has /tmp as a link, and commands should show what is meant.
     directory = Path(tempfile.mkdtemp(prefix="opscore-demo-")).resolve()
     screen.say(f"Ops-Core demo; everything of it is kept in {directory}")
@@ -92,15 +96,14 @@ class Demo:
         from opscore.demo.fleet import Fleet
 
         fleet = Fleet(self._directory)
-        code = FAILED
+        code: int | None = None
         try:
             async with fleet.client:
                 code = await self._run(fleet, keep, as_json)
                 if keep:
                     await asyncio.Event().wait()
         except asyncio.CancelledError:
-            if not keep or code:
-                self._screen.say("stopped; no process is left behind", "yellow")
+            if code is None:
                 raise
         except BaseExceptionGroup as group:
             self._give_up(next(_leaves(group)))
@@ -108,11 +111,16 @@ class Demo:
             self._give_up(error)
         finally:
             fleet.processes.stop()
-        return code
+            if code is None:
+                self._screen.say("stopped; no process is left behind", "yellow")
+        return FAILED if code is None else code
 
     def _give_up(self, error: BaseException) -> None:
         self._screen.say(f"the demo failed: {type(error).__name__}: {error}", "bold red")
-        self._screen.say(f"what the processes said is in {self._directory / 'logs'}")
+        logs = self._directory / "logs"
+        logs.mkdir(exist_ok=True)
+        (logs / "demo.log").write_text("".join(traceback.format_exception(error)), "utf-8")
+        self._screen.say(f"what the processes said is in {logs}")
 
     async def _run(self, fleet: Fleet, keep: bool, as_json: bool) -> int:
         from opscore.demo.audit import take_account

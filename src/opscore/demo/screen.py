@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MARKS = 5
 """Plain lines tell of progress so many times."""
+FRAME_LINES = 8
+"""What the live view needs besides agents, steps and lines told."""
 STYLES = {
     "idle": "green",
     "completed": "green",
@@ -77,15 +79,16 @@ class Screen:
         """One line, with the time since the beginning."""
         line = Text.assemble((f"{self.seconds:5.1f} s  ", "dim"), (text, style))
         if self._live is None:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
             return
         self.picture.told.append(line)
         self.draw()
 
     def lines(self, lines: Sequence[str | Text]) -> None:
-        """Lines as they are."""
+        """Text is wrapped on a terminal; a plain string (a command to copy) never is."""
         for line in lines:
-            self._console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
+            whole = isinstance(line, str) or not self._console.is_terminal
+            self._console.print(Text(line) if isinstance(line, str) else line, soft_wrap=whole)
 
     @contextmanager
     def live(self) -> Generator[None]:
@@ -103,7 +106,7 @@ class Screen:
             try:
                 yield
             finally:
-                self._live = None
+                self._live = None  # so that the last frame has all lines
 
     def draw(self) -> None:
         """Show the picture as it is now."""
@@ -123,9 +126,23 @@ class Screen:
             Text(),
             _steps(picture),
             Text(),
-            *picture.told,
+            *self._latest(),
             Text(),
         )
+
+    def _latest(self) -> list[Text]:
+        """The last lines that fit on the screen while it changes; in the end all of them."""
+        if self._live is None:
+            return self.picture.told
+        width, height = self._console.size
+        room = height - FRAME_LINES - len(self.picture.agents) - len(self.picture.steps)
+        latest: list[Text] = []
+        for line in reversed(self.picture.told):
+            room -= -(-line.cell_len // width)
+            if room < 0:
+                break
+            latest.insert(0, line)
+        return latest
 
 
 def _agents(picture: Picture) -> Table:

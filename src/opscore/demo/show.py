@@ -184,15 +184,15 @@ class Show:
             return
         ends = [t.ended for e in lost for t in e.attempts if t.instance == victim and t.ended]
         self._say(
-            f"the lease of {LEASE_SECONDS:g} s is over: the {_files(len(lost))} of {victim} wait "
-            f"for others again, {max(ends) - killed_at:.1f} s after its end"
+            f"{max(ends) - killed_at:.1f} s later its lease ({LEASE_SECONDS:g} s) is over: "
+            f"{_files(len(lost))} queued again"
         )
         await self._until(lambda: all(entry.over for entry in lost))
         done = [entry for entry in lost if entry.over and entry.attempts[-1].instance != victim]
         self.told.moved = len(done)
         others = sorted({entry.attempts[-1].instance for entry in done})
         self._say(
-            f"the {_files(len(done))} of {victim} were done by {' and '.join(others)}", "green"
+            f"{_files(len(done))} of {victim}: done by {' and '.join(others) or 'nobody'}", "green"
         )
 
     # 2: a file that does not parse.
@@ -210,7 +210,7 @@ class Show:
         self.told.unparsed = self.ledger.file(pair[0])
         self._say(
             f"{shown(self.told.unparsed)} does not parse: Fatal, no retry; "
-            f"{pair[1].agent} counted its {_count(msgspec.json.decode(counted.output)[1], 'line')}"
+            f"{pair[1].agent} counted {_count(msgspec.json.decode(counted.output)[1], 'line')}"
         )
 
     def _fallen_back(self) -> tuple[Entry, Entry] | None:
@@ -267,8 +267,7 @@ class Show:
             self._say("nothing was queued any more when the urgent session came: a tiny tree")
             return
         self._say(
-            f"an urgent second session (priority 95) overtook {waiting:,} queued tasks; "
-            f"done in {took:.2f} s",
+            f"an urgent session (priority 95) overtook {waiting:,} queued tasks: {took:.2f} s",
             "bold",
         )
 
@@ -282,9 +281,7 @@ class Show:
         killed_at = time.time()
         self.told.kills += 1
         self._screen.picture.server = f"killed pid {server.pid}"
-        self._say(
-            f"kill -9 the server (pid {server.pid}) with {_files(recorded)} recorded", "bold red"
-        )
+        self._say(f"kill -9 the server (pid {server.pid}); {_files(recorded)} recorded", "bold red")
         fresh = fleet.start_server()
         await fleet.ready()
         self.told.server_away = time.time() - killed_at
@@ -294,14 +291,15 @@ class Show:
             self.told.wrong.append(
                 f"of {recorded} results {session.steps[STEP].completed} survived"
             )
-        moment = datetime.fromtimestamp(killed_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        back = await fleet.connected(moment)
         self._say(
-            f"server started again on the same file (pid {fresh.pid}), away for "
-            f"{self.told.server_away:.1f} s; {recorded:,} results still there, {len(back)} of "
-            f"{len(back)} agent processes reconnected",
+            f"{self.told.server_away:.1f} s later it is back on the same file (pid {fresh.pid}): "
+            f"{_files(session.steps[STEP].completed)} recorded",
             "green",
         )
+        moment = datetime.fromtimestamp(killed_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        back = await fleet.connected(moment)
+        await self._until(lambda: len(self.ledger.completions) > recorded)
+        self._say(f"all {len(back)} agent processes reconnected, and the work goes on", "green")
 
     def _say(self, text: str, style: str = "") -> None:
         self._screen.say(text, style)

@@ -61,7 +61,7 @@ def last_screen(outcome: Outcome) -> Iterator[str | Text]:
         f"{account.lost:,} lost, {account.doubled:,} recorded twice, through {kills}"
     )
     yield Text(headline, style="bold green" if outcome.well else "bold red")
-    yield (
+    yield Text(
         f"{account.tasks:,} tasks, {account.attempts:,} attempts, {account.retries:,} retries, "
         f"{account.fallbacks:,} fallbacks; the job took {outcome.seconds:.1f} s, all of it "
         f"{outcome.total:.1f} s"
@@ -70,7 +70,7 @@ def last_screen(outcome: Outcome) -> Iterator[str | Text]:
         yield Text(f"NOT AS IT SHOULD BE: {shown(fault)}", style="bold red")
     if account.worst:
         yield ""
-        yield f"The worst functions of {shown(outcome.root)} (cyclomatic complexity):"
+        yield Text(f"The worst functions of {shown(outcome.root)} (cyclomatic complexity):")
     for file, function in account.worst:
         where = f"{shown(file)}:{function.line}"
         yield f"  {function.complexity:>4}  {shown(function.name)}  {where}"
