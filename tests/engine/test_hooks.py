@@ -145,4 +145,5 @@ async def test_failures_are_heard(house: House) -> None:
 async def test_without_hooks_a_commit_is_not_looked_at(house: House) -> None:
     await house.lifecycle.register_agent(SUMMARIZER)
     (unit,) = house.commits
-    assert len(unit.after) == 1, "the registry's own merge"
+    house.hooks.committed(unit, 1)
+    assert unit.after == []

@@ -158,6 +158,15 @@ class Unit:
         """Sessions that this batch ended; they need no memory."""
         return [s for s, state in self.touched.items() if state.status in SESSION_ENDED]
 
+    def let_go(self) -> None:
+        """The batch is over: drop what refers back to it, so that it is freed at once.
+
+        Left to the cycle collector, the rows of every batch were a fifth of the loop's time.
+        """
+        self.after.clear()
+        self.undone.clear()
+        self.kept.clear()
+
 
 _NOTES: Mapping[type, Callable[[Unit, SessionState, Any], None]] = {
     ev.TaskCompleted: Unit.note_over,

@@ -213,6 +213,7 @@ class Writer:
             self._forgotten.update(unit.touched)
             for call in unit.undone:
                 call()
+            unit.let_go()
 
     def _over(self, units: Sequence[Unit]) -> None:
         """These are committed, or never will be."""
@@ -224,6 +225,7 @@ class Writer:
         self._published(unit, first_position)
         for call in unit.after:
             call()
+        unit.let_go()
 
 
 def _apply(pending: _Pending[Any], unit: Unit) -> None:
