@@ -15,7 +15,6 @@ from opscore.channels.attempts import attempt_view
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import Actor
 from opscore.engine.lifecycle import AgentDetails
-from opscore.engine.records import ClaimedAttempt
 from opscore.wire.agent import (
     AgentHeartbeat,
     AgentPage,
@@ -197,25 +196,25 @@ async def trigger_workflow(call: Call, body: TriggerWorkflow) -> Reply:
 @routes.body("POST", "/agent/{agentId}/claim", "agent:work", ClaimTasks, {200: Claimed})
 async def claim_tasks(call: Call, body: ClaimTasks) -> Reply:
     """Take attempts for an instance, waiting up to `waitSeconds` for them."""
-    attempts = await _claim(call, body, 0, body.holding)
-    if not attempts and body.wait_seconds > 0:
-        # Only now the two tasks that waiting beside the connection costs.
-        waiting = _claim(call, body, body.wait_seconds, None)
-        attempts = await call.while_present(waiting) or []
-    return ok(Claimed(tasks=[attempt_view(one) for one in attempts]))
-
-
-async def _claim(
-    call: Call, body: ClaimTasks, seconds: float, holding: list[tuple[str, int]] | None
-) -> list[ClaimedAttempt]:
-    return await call.engine.orchestration.claim(
-        call.part("agentId"),
+    orchestration, agent_id = call.engine.orchestration, call.part("agentId")
+    attempts = await orchestration.claim_now(
+        agent_id,
         instance_id=body.instance_id,
         max=body.max,
-        wait_seconds=seconds,
-        holding=holding,
+        holding=body.holding,
         namespace=call.namespace,
     )
+    if not attempts and body.wait_seconds > 0:
+        # Only now the two tasks that waiting beside the connection costs.
+        waiting = orchestration.claim_later(
+            agent_id,
+            instance_id=body.instance_id,
+            max=body.max,
+            wait_seconds=body.wait_seconds,
+            namespace=call.namespace,
+        )
+        attempts = await call.while_present(waiting) or []
+    return ok(Claimed(tasks=[attempt_view(one) for one in attempts]))
 
 
 def given(body: msgspec.Struct) -> dict[str, Any]:

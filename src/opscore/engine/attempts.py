@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from opscore.core.agent import Agent
 from opscore.core.errors import NotFound, StaleAttempt
 from opscore.core.types import DEFAULT_NAMESPACE, AgentState, session_id_of
 from opscore.engine.dispatcher import Seat, queues_of
 from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
-from opscore.engine.requests import Beat, ClaimTasks, Reclaim, SettleAttempts
+from opscore.engine.requests import Beat, Reclaim, SettleAttempts
 from opscore.engine.tools import Tools
 from opscore.engine.unit import Unit
 
@@ -35,8 +36,7 @@ class Poll:
         """A poll holds nothing that could be cancelled."""
 
     def drain(self, reason: str) -> None:
-        """No tasks will come."""
-        self.over.set()
+        """Tasks come when the agent is activated in time; an answer now would only be asked again."""
 
     def close(self, reason: str) -> None:
         """A newer poll took the seat, or the server stops."""
@@ -112,33 +112,70 @@ class Attempts:
 
         With `holding`, attempts of the instance that it does not list return at once.
         """
+        attempts = await self.claim_now(
+            agent_id, instance_id=instance_id, max=max, holding=holding, namespace=namespace
+        )
+        if attempts or wait_seconds <= 0:
+            return attempts
+        return await self.claim_later(
+            agent_id,
+            instance_id=instance_id,
+            max=max,
+            wait_seconds=wait_seconds,
+            namespace=namespace,
+        )
+
+    async def claim_now(
+        self,
+        agent_id: str,
+        *,
+        instance_id: str,
+        max: int = 10,
+        holding: Sequence[tuple[str, int]] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> list[ClaimedAttempt]:
+        """As `claim`, without waiting."""
         agent = self._t.find_agent(namespace, agent_id)
         await self._t.seen(agent, instance_id)
         if holding is not None:
             await self._t.writer.submit(Reclaim(instance_id, holding))
-        if agent.state is AgentState.DRAINING:
-            return []
-        queues = queues_of(namespace, agent.agent_name, agent.capabilities)
-        poll = Poll()
-        seat = Seat(namespace, agent.agent_id, instance_id, queues, max, poll, self._t.now())
-        await self._claim_now(seat)
-        if not poll.attempts and wait_seconds > 0:
-            await self._claim_later(seat, poll, wait_seconds)
-        return poll.attempts
+        return await self._t.dispatcher.claim_now(self._seat(agent, instance_id, max, Poll()))
 
-    async def _claim_now(self, seat: Seat) -> None:
-        limits = dict.fromkeys(seat.queues, seat.max_in_flight)
-        request = seat.request()
-        claims = await self._t.writer.submit(ClaimTasks([request], limits, self._t.span_id))
-        seat.receiver.tasks(claims.attempts.get(seat.instance_id, ()))
+    async def claim_later(
+        self,
+        agent_id: str,
+        *,
+        instance_id: str,
+        max: int = 10,
+        wait_seconds: float,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> list[ClaimedAttempt]:
+        """The first attempts that come within the time; [] when none came. Raises NotFound.
 
-    async def _claim_later(self, seat: Seat, poll: Poll, seconds: float) -> None:
+        An agent that drains waits too: it may be activated in time.
+        """
+        agent, poll = self._t.find_agent(namespace, agent_id), Poll()
+        seat = self._seat(agent, instance_id, max, poll)
         self._t.dispatcher.sit(seat)
         self._t.dispatcher.wake(seat.queues)
         try:
-            await self._t.clock.wait(poll.over, seconds)
+            await self._t.clock.wait(poll.over, wait_seconds)
         finally:
             self._t.dispatcher.leave(seat)
+        return poll.attempts
+
+    def _seat(self, agent: Agent, instance_id: str, slots: int, poll: Poll) -> Seat:
+        queues = queues_of(agent.namespace, agent.agent_name, agent.capabilities)
+        return Seat(
+            namespace=agent.namespace,
+            agent_id=agent.agent_id,
+            instance_id=instance_id,
+            queues=queues,
+            max_in_flight=slots,
+            receiver=poll,
+            idle_since=self._t.now(),
+            draining=agent.state is AgentState.DRAINING,
+        )
 
     def _known(self, task_id: str) -> None:
         if session_id_of(task_id) is None:

@@ -8,7 +8,7 @@ after the claim's commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,16 +16,11 @@ import structlog
 
 from opscore.core.errors import OpsCoreError
 from opscore.core.types import SECOND, Micros
+from opscore.engine.claims import ClaimRequest, Claims, ClaimTasks, Queue, Taking
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_name
 from opscore.engine.records import ClaimedAttempt, SettlementReport
-from opscore.engine.requests import (
-    ClaimRequest,
-    Claims,
-    ClaimTasks,
-    Queue,
-    SettleAttempts,
-)
+from opscore.engine.requests import SettleAttempts
 from opscore.engine.unit import CancelNotice, Unit
 from opscore.engine.writer import Writer
 
@@ -117,6 +112,7 @@ class Dispatcher:
         self._chance = chance
         self._seats: dict[str, Seat] = {}
         self._free: dict[Queue, dict[str, Seat]] = {}
+        self._taking = Taking()
         self._woken: set[Queue] = set()
         self._something = asyncio.Event()
 
@@ -232,8 +228,22 @@ class Dispatcher:
         if not limits:
             return None
         self._woken.difference_update(limits)
-        requests = [seat.request() for seat in chosen.values()]
-        return ClaimTasks(requests, limits, self._span_id)
+        return self._claim_for(chosen.values(), limits)
+
+    def _claim_for(self, seats: Iterable[Seat], limits: Mapping[Queue, int]) -> ClaimTasks:
+        requests = [seat.request() for seat in seats]
+        return ClaimTasks(requests, limits, self._span_id, self._taking)
+
+    async def claim_now(self, seat: Seat) -> list[ClaimedAttempt]:
+        """What its queues hold for an instance at this moment; it needs no place among the seats.
+
+        Other claims may share the commit.
+        """
+        if seat.free <= 0:
+            return []
+        command = self._claim_for([seat], dict.fromkeys(seat.queues, seat.free))
+        claims = await self._writer.submit(command)
+        return claims.attempts.get(seat.instance_id, [])
 
     async def _claim(self, command: ClaimTasks) -> None:
         claims = await self._writer.submit(command)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from opscore.core import commands as cmd
 from opscore.core.errors import Conflict, NotFound
 from opscore.core.events import SessionStarted
-from opscore.core.matching import Slots, assign
 from opscore.core.retry import AGENT_LOST, TIMEOUT
 from opscore.core.state import SessionState, TaskState
 from opscore.core.task import Completed, Failed, Outcome, Released
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, session_id_of
 from opscore.engine.journal import raw
-from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+from opscore.engine.records import SettlementReport, VerdictRecord
 from opscore.engine.unit import Means, Unit, raise_refused
-from opscore.store.rows import LeaseRow, ReadyRow, TemplateRow, Wants
-
-Queue = tuple[str, str]
-"""(namespace, queue name)."""
-
+from opscore.store.rows import LeaseRow, TemplateRow, Wants
 
 def _want_session(wants: Wants, means: Means, session_id: str) -> None:
     if not means.sessions.has(session_id):
@@ -85,11 +80,12 @@ class AddTemplate:
     def apply(self, unit: Unit) -> tuple[TemplateRow, bool]:
         """Raises Conflict when the version exists with other content."""
         row, templates = self.row, unit.means.templates
-        staged = [r for r in unit.changes.templates if r[:3] == row[:3]]
-        known = staged[0] if staged else templates.find(row.namespace, row.name, row.version)
+        known = templates.known(row.namespace, row.name, row.version)
         if known is None:
             unit.changes.templates.append(row)
+            templates.stage(row)
             unit.after.append(lambda: templates.add(row))
+            unit.undone.append(lambda: templates.drop(row))
             return row, True
         if known.digest != row.digest:
             raise Conflict(
@@ -287,98 +283,3 @@ class Reclaim:
         if state is not None:
             why = Released("its instance came back without it")
             unit.decide(state, cmd.Settle(lease.task_id, lease.attempt, why, 0.0))
-
-
-@dataclass(slots=True)
-class ClaimRequest:
-    """Free slots of one instance."""
-
-    namespace: str
-    agent_id: str
-    instance_id: str
-    queues: frozenset[Queue]
-    free: int
-    size: int
-    idle_since: Micros
-
-
-@dataclass(slots=True)
-class Claims:
-    """What a claim gave: attempts by instance, and the queues that held no more."""
-
-    attempts: dict[str, list[ClaimedAttempt]] = field(
-        default_factory=dict[str, list[ClaimedAttempt]]
-    )
-    drained: set[Queue] = field(default_factory=set[Queue])
-
-
-@dataclass(slots=True)
-class ClaimTasks:
-    """Tasks for free slots. `span_id` makes the span ids of the attempts."""
-
-    requests: Sequence[ClaimRequest]
-    limits: Mapping[Queue, int]
-    span_id: Callable[[], str]
-    weight: int = 1
-
-    def __post_init__(self) -> None:
-        self.weight = max(1, min(500, sum(self.limits.values())))
-
-    def want(self, wants: Wants, means: Means) -> None:
-        """Candidates of each queue."""
-        for queue, limit in self.limits.items():
-            wants.claims[queue] = limit + wants.claims.get(queue, 0)
-
-    def apply(self, unit: Unit) -> Claims:
-        """Cannot be refused; a candidate that cannot be claimed any more is passed over."""
-        claims = Claims()
-        candidates: list[tuple[Hashable, ReadyRow]] = []
-        for queue, limit in self.limits.items():
-            rows = unit.locked.candidates.get(queue, [])
-            if len(rows) < limit:
-                claims.drained.add(queue)
-            candidates += [(queue, row) for row in rows if row.task_id not in unit.changes.unready]
-        candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
-        by_id = {r.instance_id: r for r in self.requests}
-        pairs = assign(candidates, [_slots(r) for r in self.requests])
-        given = {row.task_id for row, _ in pairs}
-        # Another queue's tasks may have used up the slots: then this one still holds work.
-        claims.drained.difference_update(q for q, row in candidates if row.task_id not in given)
-        for row, instance_id in pairs:
-            attempt = _claim(unit, row, by_id[instance_id], self.span_id)
-            if attempt is not None:
-                claims.attempts.setdefault(instance_id, []).append(attempt)
-        return claims
-
-
-def _slots(request: ClaimRequest) -> Slots:
-    queues = frozenset[Hashable](request.queues)
-    return Slots(request.instance_id, queues, request.free, request.size, request.idle_since)
-
-
-def _claim(
-    unit: Unit, row: ReadyRow, request: ClaimRequest, span_id: Callable[[], str]
-) -> ClaimedAttempt | None:
-    state = unit.session(row.session_id)
-    if state is None:
-        return None
-    command = cmd.Claim(row.task_id, request.agent_id, request.instance_id)
-    if unit.decide(state, command) is not None:
-        return None
-    task = state.tasks[row.task_id]
-    assert task.input is not None
-    return ClaimedAttempt(
-        task_id=task.task_id,
-        attempt=task.attempt,
-        session_id=state.session_id,
-        namespace=state.namespace,
-        step=task.step,
-        capability=task.capability,
-        agent=task.agent,
-        input=task.input,
-        context=state.context,
-        lease_until=unit.now + unit.means.lease,
-        deadline=task.deadline,
-        trace_id=state.trace_id,
-        span_id=span_id(),
-    )
