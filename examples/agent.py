@@ -8,8 +8,8 @@ agent = Agent("librarian", max_in_flight=8)
 
 
 @agent.task("count-words")
-async def count_words(path: str, task: Task) -> int:
-    await task.progress(message=f"reading {path}")
+def count_words(path: str, task: Task) -> int:  # a plain function runs in a thread
+    task.progress(message=f"reading {path}")
     try:
         return len(Path(path).read_text(encoding="utf-8").split())
     except FileNotFoundError:
@@ -17,7 +17,7 @@ async def count_words(path: str, task: Task) -> int:
 
 
 @agent.task("sum-up")
-def sum_up(counts: list[int]) -> str:  # a plain function runs in a thread
+async def sum_up(counts: list[int]) -> str:  # a coroutine runs on the agent's loop
     return f"{sum(counts):,} words in {len(counts)} files"
 
 
