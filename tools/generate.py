@@ -4,6 +4,7 @@
     python -m tools.generate --check    exit 1 and name what `make docs` would change
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; the rest of the page is by hand.
+The journals of docs/journals/ are generated as a whole, by `tools/record.py`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
-from tools import components, sequence, states
+from opscore.telemetry.logs import configure
+from tools import components, record, sequence, states
 
 ROOT = Path(__file__).resolve().parents[1]
+JOURNALS = "docs/journals"
+
+recorded = cache(record.journals)
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {
         "components": components.diagram,
         "states": states.diagrams,
-        "sequences": lambda: sequence.diagrams(ROOT / "docs" / "journals"),
+        "sequences": lambda: sequence.diagrams(recorded()),
     },
 }
 
@@ -46,27 +52,40 @@ def rewritten(text: str, parts: Mapping[str, str]) -> str:
     return text
 
 
-def stale_pages() -> dict[Path, str]:
-    """The pages that are out of date, with the text they should have."""
-    stale: dict[Path, str] = {}
+def stale_files() -> dict[Path, str | None]:
+    """The files that are out of date, with the text they should have; None: it should not exist."""
+    wanted: dict[Path, str | None] = {
+        path: None for path in (ROOT / JOURNALS).glob("*.jsonl") if path.name not in recorded()
+    }
+    wanted |= {ROOT / JOURNALS / name: text for name, text in recorded().items()}
     for name, parts in PAGES.items():
-        page = ROOT / name
-        text = page.read_text(encoding="utf-8")
-        fresh = rewritten(text, {part: make() for part, make in parts.items()})
-        if fresh != text:
-            stale[page] = fresh
-    return stale
+        text = (ROOT / name).read_text(encoding="utf-8")
+        wanted[ROOT / name] = rewritten(text, {part: make() for part, make in parts.items()})
+    return {path: text for path, text in wanted.items() if text != present(path)}
+
+
+def present(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def put(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def main(arguments: list[str]) -> int:
-    stale = stale_pages()
-    for page, text in stale.items():
-        name = page.relative_to(ROOT).as_posix()
+    configure("warning")
+    stale = stale_files()
+    for path, text in stale.items():
+        name = path.relative_to(ROOT).as_posix()
         if "--check" in arguments:
             print(f"{name} is out of date; run `make docs` and commit what it writes")
         else:
-            page.write_text(text, encoding="utf-8", newline="\n")
-            print(f"wrote {name}")
+            put(path, text)
+            print(f"wrote {name}" if text is not None else f"removed {name}")
     return 1 if stale and "--check" in arguments else 0
 
 

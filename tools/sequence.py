@@ -5,9 +5,9 @@ A journal has one JSON object a line, in the order in which things happened:
     {"at": 1700000000000000, "type": "task.claimed", "sessionId": "ses_1", "data": {"task_id": "tsk_1-1", ...}}
 
 `at` is in microseconds since the Unix epoch; `type` and `data` are those of the product's events. An agent's event
-has `agentId` in place of `sessionId`. A recorder that watches HTTP too adds `http.request` (data: method, path) and
-`http.response` (data: status). Types without an arrow of their own are drawn as a step inside Ops-Core, so nothing
-that was recorded is left out.
+has `agentId` in place of `sessionId`. A recorder that watches more than the journal adds `http.request` (data: method,
+path), `http.response` (data: status) and `heartbeat`. Types without an arrow of their own are drawn from whoever the
+event names as its actor, else from the agent, else as a step inside Ops-Core, so nothing that was recorded is left out.
 """
 
 from __future__ import annotations
@@ -105,7 +105,19 @@ def arrow_of(kind: str, data: Mapping[str, Any], has_agent: bool) -> tuple[str, 
     words = kind.replace(".", " ").replace("_", " ")
     if "from" in data and "to" in data:
         words += " {from} → {to}"
-    return (AGENT, CORE, words) if has_agent else (CORE, CORE, words)
+    elif "previous" in data and "state" in data:
+        words += " {previous} → {state}"
+    if data.get("reason") and data["reason"] not in words:
+        words += ", {reason}"
+    return (source_of(data, has_agent), CORE, words)
+
+
+def source_of(data: Mapping[str, Any], has_agent: bool) -> str:
+    """Who caused an event: its actor (`kind:name`), or the agent that it is about."""
+    kind = str(data.get("actor", "")).partition(":")[0]
+    if kind in ("operator", "system"):
+        return CALLER if kind == "operator" else CORE
+    return AGENT if has_agent else CORE
 
 
 def snake(name: str) -> str:
@@ -133,19 +145,16 @@ def draw(events: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(["```mermaid", "sequenceDiagram", *heads, *drawing.lines, "```"])
 
 
-def read(journal: Path) -> list[Mapping[str, Any]]:
-    lines = journal.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.strip()]
+def read(journal: str) -> list[Mapping[str, Any]]:
+    return [json.loads(line) for line in journal.splitlines() if line.strip()]
 
 
-def diagrams(folder: Path) -> str:
-    """One diagram a journal: `01-a-workflow.jsonl` is headed "A workflow"."""
-    parts = [
-        f"### {title_of(each)}\n\n{draw(read(each))}" for each in sorted(folder.glob("*.jsonl"))
-    ]
+def diagrams(journals: Mapping[str, str]) -> str:
+    """One diagram a journal, of its text by its file's name: `01-a-workflow.jsonl` is headed "A workflow"."""
+    parts = [f"### {title_of(name)}\n\n{draw(read(journals[name]))}" for name in sorted(journals)]
     return "\n\n".join(parts) or "No journal has been recorded yet."
 
 
-def title_of(journal: Path) -> str:
-    words = re.sub(r"^\d+-", "", journal.stem).replace("-", " ")
+def title_of(name: str) -> str:
+    words = re.sub(r"^\d+-", "", Path(name).stem).replace("-", " ")
     return words[:1].upper() + words[1:]

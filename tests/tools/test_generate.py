@@ -30,6 +30,6 @@ def test_refuses_a_page_whose_markers_do_not_fit(page: str, parts: dict[str, str
         generate.rewritten(page, parts)
 
 
-def test_the_committed_pages_are_up_to_date() -> None:
-    stale = [page.name for page in generate.stale_pages()]
+def test_what_is_committed_is_up_to_date() -> None:
+    stale = [path.name for path in generate.stale_files()]
     assert stale == [], "run `make docs` and commit what it writes"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tools import sequence
 
@@ -63,9 +64,22 @@ def test_text_that_means_something_to_mermaid_is_made_plain() -> None:
     assert len(sequence.plain("x" * 500)) == sequence.LONGEST_LABEL
 
 
-def test_each_journal_of_a_folder_becomes_a_headed_diagram(tmp_path: Path) -> None:
+def test_each_journal_becomes_a_diagram_headed_by_its_name() -> None:
     text = "\n".join(json.dumps(each) for each in JOURNAL)
-    (tmp_path / "02-an-api-call.jsonl").write_text(text + "\n\n", encoding="utf-8")
-    (tmp_path / "01-lifecycle.jsonl").write_text(json.dumps(JOURNAL[0]), encoding="utf-8")
-    headings = [line for line in sequence.diagrams(tmp_path).splitlines() if line.startswith("#")]
-    assert headings == ["### Lifecycle", "### An api call"]
+    journals = {
+        "02-an-API-call.jsonl": text + "\n\n",
+        "01-lifecycle.jsonl": json.dumps(JOURNAL[0]),
+    }
+    headings = [line for line in sequence.diagrams(journals).splitlines() if line.startswith("#")]
+    assert headings == ["### Lifecycle", "### An API call"]
+
+
+@pytest.mark.parametrize(
+    ("actor", "source"),
+    [("operator:ada", "caller"), ("system:opscore", "core"), ("agent:m", "agent_m")],
+)
+def test_an_event_comes_from_its_actor(actor: str, source: str) -> None:
+    changed = event(
+        0, "agent.state_changed", agent="m", previous="idle", state="draining", actor=actor
+    )
+    assert f"    {source}->>core: agent state changed idle → draining" in sequence.draw([changed])
