@@ -58,7 +58,8 @@ class Fan:
         await self._ended.wait()
         seconds = time.perf_counter() - began
         session = await self._engine.orchestration.get_session(session_id)
-        assert bytes(session.output) == b'{"count":%d}' % items, session.error
+        assert session.output is not None, session.error
+        assert bytes(session.output) == b'{"count":%d}' % items
         return seconds
 
 
