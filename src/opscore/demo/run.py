@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from opscore.demo.measure import DoesNotParse, measure_source
 from opscore.demo.scan import python_files
-from opscore.demo.screen import Screen, shown
+from opscore.demo.screen import Screen, counted, shown
 from opscore.demo.settings import LEASE_SECONDS, PAYLOAD_LIMIT
 
 if TYPE_CHECKING:
@@ -43,10 +43,8 @@ def main(path: Path | None, keep: bool, as_json: bool) -> int:
     if sys.platform == "win32":
         screen.say("the demo stops and kills processes with POSIX signals; Windows has none", "red")
         return FAILED
-    # In its real spelling: macOS has /tmp as a link, and commands should show what is meant.
-    directory = Path(tempfile.mkdtemp(prefix="opscore-demo-")).resolve()
-    screen.say(f"Ops-Core demo; everything of it is kept in {directory}")
     root = (path or Path(sysconfig.get_paths()["stdlib"])).resolve()
+    screen.say(f"Ops-Core demo: the code health of {shown(root)}")
     try:
         files = python_files(root)
     except OSError as error:
@@ -55,7 +53,9 @@ def main(path: Path | None, keep: bool, as_json: bool) -> int:
     if not files:
         screen.say(f"there is no Python file below {shown(root)}", "red")
         return USAGE
-    screen.say(f"{len(files):,} Python files below {shown(root)}")
+    # In its real spelling: macOS has /tmp as a link, and commands should show what is meant.
+    directory = Path(tempfile.mkdtemp(prefix="opscore-demo-")).resolve()
+    screen.say(f"{counted(len(files), 'Python file')}; everything is kept in {directory}")
     return _until_signal(Demo(screen, directory, root, files).run(keep, as_json))
 
 

@@ -44,6 +44,12 @@ def shown(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `1,790 files`, `2 retries`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else many}"
+
+
 @dataclass(slots=True)
 class Picture:
     """What the live view shows at one moment."""

@@ -20,7 +20,7 @@ import msgspec
 from opscore.demo.fleet import Fleet
 from opscore.demo.ledger import STEP, Entry, Ledger
 from opscore.demo.processes import Child
-from opscore.demo.screen import Screen, shown
+from opscore.demo.screen import Screen, counted, shown
 from opscore.demo.settings import (
     KILL_MEASURER_AT,
     KILL_SERVER_AT,
@@ -152,7 +152,7 @@ class Show:
         self.told.kills += 1
         self._screen.picture.killed.add(victim.name)
         self._say(
-            f"kill -9 {victim.name} (pid {victim.pid}) while it holds {_files(len(held))}",
+            f"kill -9 {victim.name} (pid {victim.pid}) while it holds {counted(len(held), 'file')}",
             "bold red",
         )
         stories.create_task(self._tell_moved(victim.name, held, killed_at))
@@ -185,14 +185,15 @@ class Show:
         ends = [t.ended for e in lost for t in e.attempts if t.instance == victim and t.ended]
         self._say(
             f"{max(ends) - killed_at:.1f} s later its lease ({LEASE_SECONDS:g} s) is over: "
-            f"{_files(len(lost))} queued again"
+            f"{counted(len(lost), 'file')} queued again"
         )
         await self._until(lambda: all(entry.over for entry in lost))
         done = [entry for entry in lost if entry.over and entry.attempts[-1].instance != victim]
         self.told.moved = len(done)
         others = sorted({entry.attempts[-1].instance for entry in done})
         self._say(
-            f"{_files(len(done))} of {victim}: done by {' and '.join(others) or 'nobody'}", "green"
+            f"{counted(len(done), 'file')} of {victim}: done by {' and '.join(others) or 'nobody'}",
+            "green",
         )
 
     # 2: a file that does not parse.
@@ -203,14 +204,14 @@ class Show:
             return
         pair = self._fallen_back()
         assert pair is not None
-        failed, counted = [await self._task(entry) for entry in pair]
+        failed, careful = [await self._task(entry) for entry in pair]
         last = failed.attempt_history[-1]
         if last.error is None or last.error.error_class != "fatal" or len(pair[0].attempts) > 1:
             self.told.wrong.append(f"{failed.task_id} was given up for another reason than Fatal")
         self.told.unparsed = self.ledger.file(pair[0])
         self._say(
             f"{shown(self.told.unparsed)} does not parse: Fatal, no retry; "
-            f"{pair[1].agent} counted {_count(msgspec.json.decode(counted.output)[1], 'line')}"
+            f"{pair[1].agent} counted {counted(msgspec.json.decode(careful.output)[1], 'line')}"
         )
 
     def _fallen_back(self) -> tuple[Entry, Entry] | None:
@@ -281,7 +282,10 @@ class Show:
         killed_at = time.time()
         self.told.kills += 1
         self._screen.picture.server = f"killed pid {server.pid}"
-        self._say(f"kill -9 the server (pid {server.pid}); {_files(recorded)} recorded", "bold red")
+        self._say(
+            f"kill -9 the server (pid {server.pid}); {counted(recorded, 'file')} recorded",
+            "bold red",
+        )
         fresh = fleet.start_server()
         await fleet.ready()
         self.told.server_away = time.time() - killed_at
@@ -293,7 +297,7 @@ class Show:
             )
         self._say(
             f"{self.told.server_away:.1f} s later it is back on the same file (pid {fresh.pid}): "
-            f"{_files(session.steps[STEP].completed)} recorded",
+            f"{counted(session.steps[STEP].completed, 'file')} recorded",
             "green",
         )
         moment = datetime.fromtimestamp(killed_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -338,11 +342,3 @@ def _let_go(entry: Entry, victim: str) -> bool:
 
 def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
-
-
-def _files(count: int) -> str:
-    return _count(count, "file")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from opscore.demo.audit import Account
-from opscore.demo.screen import shown
+from opscore.demo.screen import counted, shown
 from opscore.demo.show import Told
 
 
@@ -54,16 +54,16 @@ def commands(outcome: Outcome) -> list[str]:
 def last_screen(outcome: Outcome) -> Iterator[str | Text]:
     """What stays on the screen when the demo has ended."""
     account, told = outcome.account, outcome.told
-    kills = f"{told.kills} kill" if told.kills == 1 else f"{told.kills} kills"
     yield ""
     headline = (
-        f"{account.files:,} files, {account.completions:,} recorded completions, "
-        f"{account.lost:,} lost, {account.doubled:,} recorded twice, through {kills}"
+        f"{counted(account.files, 'file')}, {counted(account.completions, 'recorded completion')}, "
+        f"{account.lost:,} lost, {account.doubled:,} recorded twice, "
+        f"through {counted(told.kills, 'kill')}"
     )
     yield Text(headline, style="bold green" if outcome.well else "bold red")
     yield Text(
-        f"{account.tasks:,} tasks, {account.attempts:,} attempts, {account.retries:,} retries, "
-        f"{account.fallbacks:,} fallbacks; the job took {outcome.seconds:.1f} s, all of it "
+        f"{counted(account.tasks, 'task')}, {counted(account.attempts, 'attempt')}, "
+        f"{counted(account.retries, 'retry')}, {counted(account.fallbacks, 'fallback')}; the job took {outcome.seconds:.1f} s, all of it "
         f"{outcome.total:.1f} s"
     )
     for fault in account.wrong[:20]:
