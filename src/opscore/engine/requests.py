@@ -17,6 +17,7 @@ from opscore.engine.records import SettlementReport, VerdictRecord
 from opscore.engine.unit import Means, Unit, raise_refused
 from opscore.store.rows import LeaseRow, TemplateRow, Wants
 
+
 def _want_session(wants: Wants, means: Means, session_id: str) -> None:
     if not means.sessions.has(session_id):
         wants.sessions.add(session_id)
