@@ -242,3 +242,17 @@ async def test_a_failure_is_tried_again_after_what_the_agent_asked_for() -> None
         assert len(worker.given) == 1
         w.clock.move(0.5)
         assert (await worker.got(2))[1].attempt == 2
+
+
+async def test_a_paused_session_s_tasks_wait_for_its_resumption() -> None:
+    async with whole() as w:
+        await w.apply(WORK)
+        session = await w.ops.start("t")
+        await w.ops.pause(session)
+        worker = await w.worker()
+        await w.calm()
+        assert not worker.given
+        await w.ops.patch_session(session, priority=90)
+        await w.ops.resume(session)
+        await worker.settle((await worker.got(1))[0])
+        assert (await w.ended(session)).status is SessionStatus.COMPLETED

@@ -119,6 +119,20 @@ async def test_onerror_starts_once_also_when_the_process_dies_in_between(tmp_pat
             assert len(found) == len(await _notified(w)) == 1
 
 
+async def test_onerror_starts_once_after_its_commit_was_refused(tmp_path: Path) -> None:
+    async with whole(f"sqlite:///{tmp_path}/ops.db") as w:
+        await _on_error(w)
+        worker = await w.worker()
+        await w.ops.start("t")
+        refuse(tmp_path / "ops.db", "before delete on outbox")
+        await worker.settle((await worker.got(1))[0], outcome="failed")
+        await w.calm()
+        assert not await _notified(w)
+        allow(tmp_path / "ops.db")
+        await w.pass_by(5)
+        assert len(await _notified(w)) == 1
+
+
 async def test_the_engine_goes_on_after_commits_were_refused(tmp_path: Path) -> None:
     async with whole(f"sqlite:///{tmp_path}/ops.db") as w:
         await _on_error(w)

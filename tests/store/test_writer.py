@@ -12,7 +12,7 @@ import pytest
 from opscore.core import commands as cmd
 from opscore.core.errors import Conflict, NotFound, Unavailable
 from opscore.core.types import SESSION_ENDED, SessionStatus
-from opscore.engine.requests import DeleteSession, OnSession
+from opscore.engine.requests import AddTemplate, DeleteSession, OnSession
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import TemplateRow, Wants
 from tests.core.scene import completed
@@ -239,3 +239,14 @@ async def test_a_closed_writer_commits_what_it_has_and_takes_no_more(path: Path)
 async def _turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def test_a_template_that_is_being_committed_is_not_added_again(path: Path) -> None:
+    async with open_house(path) as house:
+        row = TemplateRow("default", "new", "1", "", "digest", b"{}", 1)
+        with house.held_back():
+            first = house.writer.submit(AddTemplate(row))
+            await house.decided()
+            second = house.writer.submit(AddTemplate(row))
+            await house.decided()
+        assert [created for _, created in await asyncio.gather(first, second)] == [True, False]

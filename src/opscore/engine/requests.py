@@ -76,7 +76,8 @@ class AddTemplate:
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
-        """Nothing: all templates are in memory."""
+        """Nothing but that the commit before is done: it may add the same version."""
+        wants.settled = True
 
     def apply(self, unit: Unit) -> tuple[TemplateRow, bool]:
         """Raises Conflict when the version exists with other content."""

@@ -196,11 +196,13 @@ class Wants:
     leases: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
     agents: set[str] = field(default_factory=set[str])
+    settled: bool = False
+    """Decide only when the commit before is done: what it adds is known only then."""
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
         rows = self.leases or self.holders or self.agents
-        return not (self.sessions or self.claims or rows)
+        return not (self.sessions or self.claims or rows or self.settled)
 
 
 @dataclass(slots=True)

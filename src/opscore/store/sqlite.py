@@ -131,7 +131,7 @@ class SqliteStore:
         """
         failures = self._failures
         locked = Locked()
-        if wants.leases or wants.holders or wants.agents:
+        if wants.leases or wants.holders or wants.agents or wants.settled:
             async with self._committing:
                 locked = await self._on_reader(lambda: self._read_locked(wants, known))
         elif not wants.nothing():
