@@ -34,8 +34,6 @@ from opscore.store.rows import (
 from opscore.store.store import DueWork, Filters, StoreFacts
 
 T = TypeVar("T")
-CHUNK = 128
-"""Rows per statement; the remainder goes in powers of two, so that few statements are prepared."""
 
 
 class SqliteStore:
@@ -220,13 +218,16 @@ class SqliteStore:
             self._delete(statement, c.sessions_gone)
 
     def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
-        for chunk in _chunks(list(rows)):
-            statement = head + sql.values(len(chunk[0]), len(chunk)) + tail
-            self._w.execute(statement, tuple(chain.from_iterable(chunk)))
+        rows = list(rows)
+        if rows:
+            width = len(rows[0])
+            for chunk in _chunks(rows, sql.most_rows(width)):
+                statement = sql.values(head, width, len(chunk), tail)
+                self._w.execute(statement, tuple(chain.from_iterable(chunk)))
 
     def _delete(self, head: str, keys: Collection[str]) -> None:
-        for chunk in _chunks(list(keys)):
-            self._w.execute(head + _list(chunk), chunk)
+        for chunk in _chunks(list(keys), sql.most_rows(1)):
+            self._w.execute(sql.keys(head, len(chunk)), chunk)
 
     def _delete_rows(self, head: str, keys: Sequence[Sequence[Any]]) -> None:
         self._put(head, keys, ")")
@@ -354,8 +355,8 @@ class SqliteStore:
         self, row: Callable[..., T], head: str, keys: Collection[str], tail: str = ""
     ) -> list[T]:
         found: list[T] = []
-        for chunk in _chunks(list(keys)):
-            found += self._rows(row, head + _list(chunk) + tail, chunk)
+        for chunk in _chunks(list(keys), sql.most_rows(1)):
+            found += self._rows(row, sql.keys(head, len(chunk), tail), chunk)
         return found
 
 
@@ -365,14 +366,11 @@ def _picture(*columns: Any) -> TaskPicture:
     return TaskPicture(TaskRow(*columns[:width]), lease)
 
 
-def _list(keys: Sequence[str]) -> str:
-    return "(" + ",".join("?" * len(keys)) + ")"
-
-
-def _chunks(rows: list[Any]) -> Iterable[list[Any]]:
+def _chunks(rows: list[Any], most: int) -> Iterable[list[Any]]:
+    """As many rows at once as go, the rest in powers of two: so few statements are prepared."""
     start, left = 0, len(rows)
     while left:
-        size = CHUNK if left >= CHUNK else 1 << (left.bit_length() - 1)
+        size = most if left >= most else 1 << (left.bit_length() - 1)
         yield rows[start : start + size]
         start += size
         left -= size
