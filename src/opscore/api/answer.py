@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,8 +12,32 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 JSON = b"application/json"
+DIRECT = "opscore.direct"
+"""The extension of an ASGI scope under which a connection of ours offers `Direct`."""
 _encode = msgspec.json.Encoder().encode
 _json_header = (b"content-type", JSON)
+
+
+class Direct(Protocol):
+    """What our own connections can do for one request, past the messages of ASGI.
+
+    An answer in two messages is two system calls and two packets: measured, a fifth of what a small
+    request costs. Other ASGI servers do without.
+    """
+
+    def body(self) -> bytes | None:
+        """The whole body when it has arrived."""
+        ...
+
+    def answer(self, status: int, media_type: bytes, body: bytes) -> bool:
+        """Write a complete answer; False when it must go the usual way."""
+        ...
+
+
+def direct_of(scope: Mapping[str, Any]) -> Direct | None:
+    """The short way, where there is one."""
+    extensions: Mapping[str, Any] | None = scope.get("extensions")
+    return None if extensions is None else extensions.get(DIRECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +48,12 @@ class Answer:
     body: bytes = b""
     media_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def send_by(self, direct: Direct | None) -> bool:
+        """Write the response the short way; False when it has to be sent."""
+        if direct is None or self.headers or self.status == 204:
+            return False
+        return direct.answer(self.status, self.media_type, self.body)
 
     async def send(self, send: Send) -> None:
         """Write the response in two ASGI messages."""

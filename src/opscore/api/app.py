@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
 from opscore.api import agent, documentation, session, system, task, workflow
 from opscore.api.access import Access
+from opscore.api.answer import Answer, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
@@ -69,7 +70,8 @@ class Dispatcher:
 
         try:
             reply = await self._reply(scope, receive)
-            await reply.send(watched)
+            if type(reply) is not Answer or not reply.send_by(direct_of(scope)):
+                await reply.send(watched)
         except ClientGone:
             return
         except Exception as error:  # the last line: a crash is logged and answered
@@ -92,7 +94,13 @@ class Dispatcher:
 
     async def _with_body(self, operation: Operation, call: Call) -> Reply:
         settings = self._context.settings
-        body = await read_body(call.receive, call.scope["headers"], settings, operation.media_types)
+        body = await read_body(
+            direct_of(call.scope),
+            call.receive,
+            call.scope["headers"],
+            settings,
+            operation.media_types,
+        )
         if operation.reader is None:
             return await operation.endpoint(call, body)
         return await operation.endpoint(call, operation.reader.decode(body, settings.depth_limit))

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from opscore.api.answer import Receive
+from opscore.api.answer import Direct, Receive
 from opscore.api.problems import TooSlow, UnsupportedMedia
 from opscore.api.settings import ServerSettings
 from opscore.channels.documents import check_depth, malformed, refused_value
@@ -56,6 +56,7 @@ class BodyReader(Generic[T]):
 
 
 async def read_body(
+    direct: Direct | None,
     receive: Receive,
     headers: Sequence[tuple[bytes, bytes]],
     settings: ServerSettings,
@@ -63,15 +64,21 @@ async def read_body(
 ) -> bytes:
     """The whole body. Raises `TooLarge`, `TooSlow`, `UnsupportedMedia`, `ClientGone`."""
     media_type, length = _head(headers)
-    try:
-        async with asyncio.timeout(settings.body_seconds):
-            body = await _collect(receive, settings.body_limit, length)
-    except TimeoutError:
-        limit = settings.body_seconds
-        raise TooSlow(f"The body was not complete after {limit:g} seconds.") from None
+    body = None if direct is None else direct.body()
+    if body is None or len(body) > settings.body_limit:
+        body = await _receive_body(receive, settings, max(length, len(body or b"")))
     if body:
         _check_media(media_type, media_types)
     return body
+
+
+async def _receive_body(receive: Receive, settings: ServerSettings, announced: int) -> bytes:
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            return await _collect(receive, settings.body_limit, announced)
+    except TimeoutError:
+        limit = settings.body_seconds
+        raise TooSlow(f"The body was not complete after {limit:g} seconds.") from None
 
 
 async def _collect(receive: Receive, limit: int, announced: int) -> bytes:

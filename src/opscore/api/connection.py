@@ -1,4 +1,4 @@
-"""HTTP connections whose request heads are bounded in size and time.
+"""HTTP connections whose request heads are bounded in size and time, and answers in one piece.
 
 uvicorn bounds neither: a client could send header after header for ever, or hold a connection open
 with half a line.
@@ -9,7 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from opscore.api.answer import DIRECT
 
 HEAD_LIMIT = 64 * 1024
 
@@ -27,6 +33,40 @@ _TOO_SLOW = (
     b'"detail":"The headers did not arrive in time.","code":"head_timeout","errors":[],'
     b'"traceId":null}'
 )
+
+
+class DirectCycle:
+    """One request and its answer, past the messages of ASGI. See `Direct`."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The whole body when it has arrived, and the client does not wait to be asked for it."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.waiting_for_100_continue:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    def answer(self, status: int, media_type: bytes, body: bytes) -> bool:
+        """Write a complete answer; False when it must go the usual way."""
+        cycle = self._cycle
+        paused = cycle.flow.write_paused or cycle.waiting_for_100_continue
+        unusual = cycle.access_log or cycle.scope["method"] == "HEAD" or not cycle.keep_alive
+        if paused or unusual or cycle.disconnected or cycle.response_started:
+            return False
+        defaults = b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
+        cycle.transport.write(
+            b"%bcontent-length: %d\r\ncontent-type: %b\r\n%b\r\n%b"
+            % (STATUS_LINE[status], len(body), media_type, defaults, body)
+        )
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -57,6 +97,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._unwatch()
         super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            # The application's task was made just now and begins after this callback.
+            cycle.scope["extensions"] = {DIRECT: DirectCycle(cycle)}
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
