@@ -1,0 +1,92 @@
+"""Every template of docs/templates.md is run; what it says is refused is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from opscore import inprocess
+from opscore.channels.local import LocalRetry
+from opscore.core.errors import Invalid
+from opscore.templates import read_template
+from tests.docs.pages import blocks, page
+
+PAGE = page("docs/templates.md")
+GIVES = re.compile(
+    r"```yaml\n(?P<template>[^`]*?)```\s+"
+    r"With the input `(?P<given>[^`]*)` it gives\s`(?P<wanted>[^`]*)`\."
+)
+EXAMPLES = [found.groupdict() for found in GIVES.finditer(PAGE)]
+REFUSED = blocks(PAGE, "yaml")[-1]
+
+
+def shout(given: dict[str, str]) -> str:
+    return given["text"].upper()
+
+
+def join(given: dict[str, list[str]]) -> str:
+    return " ".join(given["words"])
+
+
+def flaky(_: Any) -> None:
+    raise LocalRetry("not today")
+
+
+def edit(given: dict[str, str]) -> str:
+    return f"edited: {given['text']}"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one["template"].split()[1])
+async def test_an_example_gives_what_the_page_says(example: dict[str, str]) -> None:
+    async with inprocess.open("sqlite:///:memory:") as ops:
+        await ops.agent("writer", {"shout": shout, "join": join, "flaky": flaky})
+        await ops.agent("editor", {"edit": edit})
+        made = await ops.orchestration.create_workflow(example["template"])
+        session = await ops.orchestration.start(made.name, input=example["given"].encode())
+        ended = await ops.orchestration.wait(session, 60)
+        assert ended.error is None
+        assert ended.output is not None
+        assert json.loads(bytes(ended.output)) == json.loads(example["wanted"])
+
+
+def test_every_template_of_the_page_is_read() -> None:
+    for template in blocks(PAGE, "yaml")[:-1]:
+        assert read_template(template).steps
+    assert len(EXAMPLES) >= len(blocks(PAGE, "yaml")) - 2  # all but onError's and the wrong one
+
+
+def test_the_mistakes_are_told_as_the_page_says() -> None:
+    with pytest.raises(Invalid) as refused:
+        read_template(REFUSED)
+    told = [
+        f"{one.line}:{one.column}: {one.message}" + (f" ({one.hint})" if one.hint else "")
+        for one in refused.value.faults
+    ]
+    assert told == blocks(PAGE, "text")[-1].splitlines()
+
+
+NOT_YET = PAGE.split("## Not supported yet")[1].split("## The older")[0]
+IN_TEMPLATE, IN_STEP, IN_TIMEOUT = (
+    re.findall(r"`(\w+)`", line.split(";")[0]) for line in NOT_YET.split("\n- ")[1:]
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [
+        *(("template", key) for key in IN_TEMPLATE),
+        *(("step", key) for key in IN_STEP),
+        *(("timeout", key) for key in IN_TIMEOUT[1:]),
+    ],
+)
+def test_what_is_not_supported_is_refused(where: str, key: str) -> None:
+    step: dict[str, Any] = {"capability": "shout"}
+    tree: dict[str, Any] = {"name": "a", "version": "1", "steps": {"one": step}}
+    places = {"template": tree, "step": step, "timeout": step.setdefault("timeout", {})}
+    places[where][key] = "1s"
+    with pytest.raises(Invalid) as refused:
+        read_template(tree)
+    assert any(f"'{key}' is not supported" in fault.message for fault in refused.value.faults)
