@@ -67,8 +67,7 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
         case Completed(output, usage):
             _complete_task(draft, task, output, usage)
         case Released(reason):
-            order = ready_order(task.created_at, task.priority)
-            draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, order))
+            draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, task.order))
         case Retry(error, due):
             draft.emit(
                 ev.TaskRetried(task.task_id, task.attempt, error.error_class, error.message, due)
@@ -161,7 +160,9 @@ def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
 def make_available(draft: Draft, task: TaskState) -> None:
     """Let the task be claimed from now on."""
     assert task.due is not None
-    order = ready_order(min(task.due, draft.now), task.priority)
+    # One that has run before keeps its place: a retry does not queue up behind younger tasks.
+    due = min(task.due, draft.now)
+    order = task.order if task.attempt else ready_order(due, task.priority)
     deadline = draft.queue_deadline(draft.template.steps[task.step])
     draft.emit(ev.TaskAvailable(task.task_id, task.due, order, deadline))
 
