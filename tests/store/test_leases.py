@@ -49,11 +49,11 @@ async def test_a_heartbeat_in_the_same_batch_comes_first(house: House) -> None:
 
 async def test_a_heartbeat_in_the_commit_before_counts(house: House) -> None:
     row = await lease(house)
-    with house.slow_disk():
+    with house.held_back():
         beat = house.writer.submit(Beat([(TASK, 1)]))
-        await _turns(10)
+        await house.decided()
         expire = house.writer.submit(Expire(row, 0.5))
-        await _turns(10)
+        await house.decided()
         assert not expire.done()
     assert await asyncio.gather(beat, expire) == [[], False]
     assert check(house)["ses_a"].running == 1
@@ -73,11 +73,11 @@ async def test_an_expiry_that_comes_twice_counts_once(house: House) -> None:
 
 async def test_a_completion_in_the_commit_before_wins_over_the_expiry(house: House) -> None:
     row = await lease(house)
-    with house.slow_disk():
+    with house.held_back():
         done = house.on("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
-        await _turns(10)
+        await house.decided()
         expire = house.writer.submit(Expire(row, 0.5))
-        await _turns(10)
+        await house.decided()
     assert await asyncio.gather(done, expire) == [None, False]
     assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
 
@@ -103,8 +103,3 @@ async def test_hello_after_the_settlement_in_one_batch_returns_nothing(house: Ho
     settle = OnSession("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
     assert await house.all(settle, Reclaim("i1", [])) == [None, ([], [])]
     assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
-
-
-async def _turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
