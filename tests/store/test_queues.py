@@ -53,10 +53,10 @@ async def test_the_rows_follow(tmp_path: Path, story: str, together: bool) -> No
         await house.start(house.template(TREE), "ses_a", {})
         house.now += 2 * SECOND
         commands = [OnSession("ses_a", command) for command in STORIES[story]]
+        answers: list[object] = []
         if together:
-            answers = await house.all(*commands)
+            answers += await house.all(*commands)
         else:
-            answers = []
             for command in commands:
                 house.now += 2 * SECOND
                 answers += await house.all(command)
