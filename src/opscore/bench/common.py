@@ -36,6 +36,7 @@ class RecordingStore(SqliteStore):
     def __init__(self, path: Path, keep: int) -> None:
         super().__init__(f"sqlite:///{path}", SystemClock().now)
         self.kept: list[Changes] = []
+        self.commits = 0
         self._keep = keep
 
     async def write_bare(self, group: Sequence[Changes]) -> None:
@@ -50,6 +51,7 @@ class RecordingStore(SqliteStore):
 
     def _commit(self, changes: Changes) -> None:
         super()._commit(changes)
+        self.commits += 1
         if self._keep > 0:
             self.kept.append(changes)
             self._keep -= commands_in(changes)

@@ -14,7 +14,7 @@ from opscore.bench.server import KEY, server
 
 CONNECTIONS = 50
 BATCH = 100
-COMMANDS_KEPT = 60_000
+COMMANDS_KEPT = 15_000
 
 
 async def main(quick: bool) -> dict[str, Any]:
@@ -23,7 +23,8 @@ async def main(quick: bool) -> dict[str, Any]:
     async with database() as folder, server(folder, COMMANDS_KEPT) as (process, url):
         async with child("opscore.bench.callers", url, KEY, "client") as client:
             await client.ask("connect", connections=CONNECTIONS)
-            await measure(process, client, CONNECTIONS * 4, 1)
+            # Warms everything up, and gives the rows for the raw limit.
+            await measure(process, client, COMMANDS_KEPT // 3 // BATCH, BATCH)
             one = await measure(process, client, single, 1)
             many = await measure(process, client, batches, BATCH)
         raw = await process.ask("rawLimit")
@@ -51,10 +52,12 @@ async def main(quick: bool) -> dict[str, Any]:
 
 async def measure(server: Child, client: Child, rounds: int, size: int) -> dict[str, float]:
     """One run: tasks per second, and what both sides spent."""
-    cpu, began = await server.cpu(), time.perf_counter()
+    cpu, commits = await server.cpu(), await server.ask("commits")
+    began = time.perf_counter()
     found: dict[str, float] = await client.ask("run", rounds=rounds, size=size)
     seconds = time.perf_counter() - began
     found["server"] = await server.cpu() - cpu
+    found["commits"] = await server.ask("commits") - commits
     return {**found, "rate": rounds * size / seconds}
 
 
@@ -68,4 +71,5 @@ def shown(name: str, run: dict[str, float], tasks: int) -> list[dict[str, Any]]:
         figure(f"{name}, tasks recorded", "tasks", run["recorded"]),
         figure(f"{name}, server cpu per task", "µs", run["server"] / tasks * 1e6),
         figure(f"{name}, client cpu per task", "µs", run["cpu"] / tasks * 1e6),
+        figure(f"{name}, commands per commit", "commands", 3 * tasks / run["commits"]),
     ]

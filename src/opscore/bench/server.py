@@ -46,6 +46,9 @@ async def main(folder: Path, keep: int) -> None:
     async def told() -> str:
         return await url
 
+    async def commits() -> int:
+        return store.commits
+
     async def raw() -> float:
         await stop()
         return await raw_limit(store.kept, folder / "raw.db")
@@ -58,7 +61,7 @@ async def main(folder: Path, keep: int) -> None:
     async with asyncio.TaskGroup() as group:
         settings = ServerSettings(port=0, api_key=KEY)
         serving = group.create_task(serve(engine, settings, listener, ready=url.set_result))
-        await answer({"url": told, "run": load.run, "rawLimit": raw})
+        await answer({"url": told, "run": load.run, "commits": commits, "rawLimit": raw})
         await stop()
 
 
