@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from opscore.telemetry.logs import configure
-from tools import components, record, sequence, states
+from tools import commands, components, record, sequence, states
 
 ROOT = Path(__file__).resolve().parents[1]
 JOURNALS = "docs/journals"
@@ -29,6 +29,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "states": states.diagrams,
         "sequences": lambda: sequence.diagrams(recorded()),
     },
+    "docs/cli.md": {"commands": commands.tables},
 }
 
 

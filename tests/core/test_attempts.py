@@ -107,7 +107,9 @@ def test_a_task_is_tried_as_often_as_its_policy_allows() -> None:
     assert scene.state.error == ErrorInfo("boom", "it broke")
 
 
-@pytest.mark.parametrize("error_class", ["fatal", "cancelled", "rejected", "invalid_input"])
+@pytest.mark.parametrize(
+    "error_class", ["fatal", "cancelled", "rejected", "invalid_input", "invalid_output"]
+)
 def test_some_classes_are_never_tried_again(error_class: str) -> None:
     scene = one(retry=constant(5))
     assert scene.fail(error=ErrorInfo(error_class, ""))[0] == "task.failed"

@@ -23,6 +23,7 @@ NEVER_RETRIED = frozenset(
         "expression_limit",
         "expression",
         "invalid_input",
+        "invalid_output",
     }
 )
 

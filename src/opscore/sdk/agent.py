@@ -28,7 +28,7 @@ class Agent:
     """A named executor. The same name in several processes is one agent with several instances.
 
     `max_in_flight`: attempts at once in this process. `agent_id`: only to keep an id that exists
-    elsewhere. `labels` and `metadata` are shown and matched by steps. `url`, `api_key` and
+    elsewhere. `labels` and `metadata` are shown; lists filter by labels. `url`, `api_key` and
     `namespace` default to `OPSCORE_URL`, `OPSCORE_API_KEY` and `OPSCORE_NAMESPACE`.
     `instance_id`: this process; made up when left out, and never to be shared by two processes.
     `transport`: `stream` (a WebSocket), `poll` (plain HTTP), or `auto`: the WebSocket unless

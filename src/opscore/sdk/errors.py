@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 MAX_AFTER = 31_536_000.0
 FINAL_CLASSES = frozenset({"fatal", "invalid_input", "invalid_output"})
-"""The error classes that no retry policy retries, whatever it says."""
+"""Classes of this SDK that are not retried, unless a policy names them under `errors`."""
 
 
 class Retryable(Exception):
@@ -34,8 +34,8 @@ class Retryable(Exception):
 class Fatal(Exception):
     """The task cannot succeed: no retry, the fallback (if there is one) is next.
 
-    The class on the wire stays one that is never retried: an `error_class` of your own is put in
-    front of the message, which is settled with the class `fatal`.
+    The class on the wire stays one that is not retried by default: an `error_class` of your own is
+    put in front of the message, which is settled with the class `fatal`.
     """
 
     def __init__(self, message: str = "", error_class: str = "fatal") -> None:

@@ -41,7 +41,7 @@ class StartSession(Input):
 
 
 class StartSessions(Input):
-    """`POST /session/batch`: up to 500 at once, each accepted or refused by itself."""
+    """`POST /session/batch`: up to 500 at once, all of them or, when one is refused, none."""
 
     sessions: Annotated[list[StartSession], msgspec.Meta(min_length=1, max_length=500)]
 
