@@ -336,3 +336,19 @@ def test_labels_and_metadata_change_also_after_the_end() -> None:
     assert scene.state.labels == {"k": "v"}
     assert scene.refused(cmd.UpdateSession(1, None, None, WHO)) == "conflict"
     assert isinstance(scene.events[-1], ev.SessionUpdated)
+
+
+def test_a_moved_task_keeps_the_time_it_has_waited() -> None:
+    scene = begun({"a": {**WORK, "priority": 50}})
+    task = scene.task("a")
+    place = task.order
+    scene.done(cmd.ReprioritiseTask(task.task_id, 60))
+    assert task.order == place - 10 * AGEING_STEP
+
+
+def test_a_session_that_is_tried_again_has_its_total_time_anew() -> None:
+    scene = begun({"a": {**WORK, "retry": 1}}, timeout="10m")
+    scene.fail()
+    assert scene.state.status is SessionStatus.ERROR
+    scene.done(cmd.RetrySession("again", WHO))
+    assert scene.state.deadline == scene.now + 600 * SECOND

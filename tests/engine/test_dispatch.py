@@ -256,3 +256,20 @@ async def test_a_paused_session_s_tasks_wait_for_its_resumption() -> None:
         await w.ops.resume(session)
         await worker.settle((await worker.got(1))[0])
         assert (await w.ended(session)).status is SessionStatus.COMPLETED
+
+
+async def test_an_agent_hears_when_its_attempt_ran_out_of_time_or_was_given_up() -> None:
+    async with whole() as w:
+        step = {"capability": "work", "timeout": "8s", "retry": 2, "fallback": [{"value": 0}]}
+        await w.apply({"a": step})
+        worker = await w.worker()
+        session = await w.ops.start("t")
+        first = (await worker.got(1))[0]
+        await w.pass_by(9)
+        await until(lambda: worker.cancelled)
+        await w.pass_by(2)
+        second = (await worker.got(2))[1]
+        await w.ops.fallback_task(second.task_id)
+        assert (await w.ended(session)).status is SessionStatus.COMPLETED
+        await until(lambda: len(worker.cancelled) == 2)
+        assert [c[:2] for c in worker.cancelled] == [(first.task_id, 1), (second.task_id, 2)]

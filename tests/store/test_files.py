@@ -13,6 +13,7 @@ import pytest
 
 from opscore.core import commands as cmd
 from opscore.core.errors import StoreRefused
+from opscore.engine.engine import Engine
 from opscore.store.migrate import APPLICATION_ID, SCHEMA_VERSION
 from opscore.store.sqlite import SqliteStore
 from tests.core.scene import completed
@@ -31,6 +32,8 @@ lock = own(locate(sys.argv[1], "x"))
 print("owned", flush=True)
 sys.stdin.read()
 """
+
+VALUE = {"name": "v", "version": "1", "steps": {"a": {"value": 1}}}
 
 
 @pytest.fixture
@@ -215,3 +218,17 @@ def test_a_commit_cut_off_in_the_log_is_gone_as_a_whole(path: Path, tmp_path: Pa
 
 def _log(path: Path) -> bytes:
     return Path(f"{path}-wal").read_bytes()
+
+
+async def test_positions_are_never_used_again_though_the_newest_session_was_deleted(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ops.db"
+    async with await Engine.open(f"sqlite:///{path}") as engine:
+        await engine.orchestration.create_workflow(VALUE)
+        session = await engine.orchestration.start("v")
+        last = (await engine.orchestration.history(session)).items[-1].position
+        await engine.orchestration.delete_session(session)
+    async with await Engine.open(f"sqlite:///{path}") as engine:
+        session = await engine.orchestration.start("v")
+        assert (await engine.orchestration.history(session)).items[0].position == last + 1

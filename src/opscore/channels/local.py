@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from traceback import format_exc
 from typing import Any, Protocol
 
 import msgspec
@@ -57,7 +59,8 @@ class LocalReceiver:
         """Start them all."""
         for attempt in attempts:
             key = (attempt.task_id, attempt.attempt)
-            self._running[key] = self._spawn(self._run(attempt, key))
+            task = self._running[key] = self._spawn(self._run(attempt, key))
+            task.add_done_callback(partial(self._never_ran, attempt, key))
 
     def cancel(
         self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
@@ -89,9 +92,22 @@ class LocalReceiver:
             report = self._stopped(attempt)
         finally:
             self._running.pop(key, None)
+        self._add(report)
+
+    def _add(self, report: SettlementReport) -> None:
         self._done.append(report)
         if len(self._done) == 1:
             self._spawn(self.flush())
+
+    def _never_ran(
+        self, attempt: ClaimedAttempt, key: tuple[str, int], _task: asyncio.Task[Any]
+    ) -> None:
+        """A coroutine that is cancelled before its first step cannot report for itself.
+
+        When the engine stops nobody listens any more; the next start finds the attempt unlisted.
+        """
+        if self._running.pop(key, None) is not None and not self._closed:
+            self._add(self._stopped(attempt))
 
     def _stopped(self, attempt: ClaimedAttempt) -> SettlementReport:
         if self._closed:
@@ -112,8 +128,9 @@ class LocalReceiver:
         except LocalRetry as error:
             wait: Micros | None = None if error.after is None else round(error.after * 1_000_000)
             return _failed(attempt, ErrorInfo("retryable", _clean(str(error)), wait))
-        except Exception as error:
-            log.warning("local_function_failed", task_id=attempt.task_id, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+            # As text: a renderer of exceptions would print local variables, and with them payloads.
+            log.warning("local_function_failed", task_id=attempt.task_id, trace=format_exc())
             return _failed(attempt, ErrorInfo(type(error).__name__, _clean(str(error))))
         return SettlementReport(attempt.task_id, attempt.attempt, "completed", encoded)
 

@@ -286,13 +286,14 @@ class SessionResumed:
 
 @record
 class SessionRetried:
-    """The failed steps run again; completed outputs are kept."""
+    """The failed steps run again; completed outputs are kept. `deadline`: a new total bound."""
 
     TYPE: ClassVar[str] = "session.retried"
     VERSION: ClassVar[int] = 1
     steps: tuple[str, ...]
     reason: str
     actor: str
+    deadline: Micros | None = None
 
 
 @record

@@ -282,7 +282,7 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
     state.status = SessionStatus.PROCESSING
     state.finished_at = None
     state.error = None
-    state.deadline = None
+    state.deadline = e.deadline
     for name in e.steps:
         step = state.steps[name]
         step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING

@@ -14,6 +14,7 @@ TIMEOUT = "timeout"
 CANCELLED = "cancelled"
 FATAL = "fatal"
 RATE_LIMITED = "rate_limited"
+FALLBACK_REQUESTED = "fallback_requested"
 
 NEVER_RETRIED = frozenset(
     {

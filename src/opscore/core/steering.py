@@ -14,9 +14,10 @@ from opscore.core.progress import (
     start_steps,
     stop,
 )
-from opscore.core.retry import CANCELLED
+from opscore.core.retry import CANCELLED, FALLBACK_REQUESTED
 from opscore.core.state import SessionState, TaskState, running_attempt
 from opscore.core.types import (
+    AGEING_STEP,
     SESSION_ENDED,
     TASK_ENDED,
     TASK_QUEUED,
@@ -24,7 +25,6 @@ from opscore.core.types import (
     SessionStatus,
     StepStatus,
     TaskStatus,
-    ready_order,
 )
 
 
@@ -73,7 +73,9 @@ def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
         return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
     reopened = (StepStatus.FAILED, StepStatus.CANCELLED)
     steps = tuple(n for n in draft.template.order if state.steps[n].status in reopened)
-    draft.emit(ev.SessionRetried(steps, c.reason, c.actor))
+    total = draft.template.timeout.total
+    deadline = None if total is None else draft.now + total
+    draft.emit(ev.SessionRetried(steps, c.reason, c.actor, deadline))
     start_steps(draft, draft.template.order)
     advance(draft)
     conclude(draft)
@@ -122,7 +124,7 @@ def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:
     give_up(
         draft,
         task,
-        ErrorInfo("fallback_requested", f"{c.actor} asked for the fallback"),
+        ErrorInfo(FALLBACK_REQUESTED, f"{c.actor} asked for the fallback"),
     )
     return None
 
@@ -142,7 +144,7 @@ def reprioritise(draft: Draft, c: cmd.ReprioritiseTask) -> Refused | None:
     task = draft.state.tasks.get(c.task_id)
     if task is None or task.status not in TASK_QUEUED:
         return _wrong_status(c.task_id, task, "waiting")
-    order = ready_order(task.created_at, c.priority)
+    order = task.order + (task.priority - c.priority) * AGEING_STEP
     draft.emit(ev.TaskReprioritised(c.task_id, c.priority, order, task.order))
     return None
 

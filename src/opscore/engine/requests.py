@@ -239,7 +239,10 @@ class Expire:
         if error is None or state is None:
             return False
         command = cmd.Settle(task_id, lease.attempt, Failed(error), self.chance)
-        return unit.decide(state, command) is None
+        if unit.decide(state, command) is not None:
+            return False
+        unit.tell(state, task_id, error.message, 0)
+        return True
 
 
 def _why_over(lease: LeaseRow, until: Micros, now: Micros) -> ErrorInfo | None:

@@ -10,6 +10,7 @@ from opscore.core import events as ev
 from opscore.core.commands import SessionCommand, Start
 from opscore.core.errors import Conflict, Invalid, NotFound, Refusal, StaleAttempt
 from opscore.core.expressions import Expressions
+from opscore.core.retry import FALLBACK_REQUESTED
 from opscore.core.session import Decided, Refused, Surroundings, decide
 from opscore.core.state import SessionState
 from opscore.core.types import SESSION_ENDED, Micros, SessionStatus, TaskStatus
@@ -117,24 +118,30 @@ class Unit:
         if event.attempt:
             self._attempt_over(state, event.task_id)
 
+    def note_failed(self, state: SessionState, event: ev.TaskFailed) -> None:
+        """As `note_over`; an attempt that a person ended is still being worked on."""
+        self.note_over(state, event)
+        if event.attempt and event.error_class == FALLBACK_REQUESTED:
+            self.tell(state, event.task_id, event.message, 0)
+
     def note_cancelled(self, state: SessionState, event: ev.TaskCancelled) -> None:
         """A running attempt is fenced."""
         if event.attempt:
             self._attempt_over(state, event.task_id)
-            self._tell(state, event.task_id, event.reason, 0)
+            self.tell(state, event.task_id, event.reason, 0)
 
     def note_stopping(self, state: SessionState, event: ev.SessionStopping) -> None:
         """Running attempts should stop within their grace."""
         for task in state.tasks.values():
             if task.status is TaskStatus.RUNNING:
-                self._tell(state, task.task_id, event.message, event.grace_until - self.now)
+                self.tell(state, task.task_id, event.message, event.grace_until - self.now)
 
     def _attempt_over(self, state: SessionState, task_id: str) -> None:
         instance = state.tasks[task_id].instance_id
         if instance is not None:
             self.freed[task_id] = instance
 
-    def _tell(self, state: SessionState, task_id: str, reason: str, grace: Micros) -> None:
+    def tell(self, state: SessionState, task_id: str, reason: str, grace: Micros) -> None:
         task = state.tasks[task_id]
         assert task.instance_id is not None
         self.cancels.append(CancelNotice(task.instance_id, task_id, task.attempt, reason, grace))
@@ -172,7 +179,7 @@ _NOTES: Mapping[type, Callable[[Unit, SessionState, Any], None]] = {
     ev.TaskCompleted: Unit.note_over,
     ev.TaskRetried: Unit.note_over,
     ev.TaskReleased: Unit.note_over,
-    ev.TaskFailed: Unit.note_over,
+    ev.TaskFailed: Unit.note_failed,
     ev.TaskCancelled: Unit.note_cancelled,
     ev.SessionStopping: Unit.note_stopping,
 }

@@ -216,6 +216,9 @@ class SqliteStore:
         self._delete(sql.END_OUTBOX, c.outbox_done)
         for statement in sql.REMOVE_SESSIONS:
             self._delete(statement, c.sessions_gone)
+        if c.sessions_gone:
+            # The newest events may be among them, and a feed's cursor must never see theirs again.
+            self._w.execute(sql.KEEP_POSITION, (str(self._position + len(c.events)),))
 
     def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
         rows = list(rows)

@@ -116,7 +116,14 @@ LEASES_OF_AGENTS = f"select {_columns(LeaseRow)} from leases where agent_id in "
 JOURNAL = (
     f"select {EVENT_COLUMNS} from events where session_id = ? and seq > ? order by seq limit ?"
 )
-LAST_POSITION = "select coalesce(max(position), 0) from events"
+LAST_POSITION = (
+    "select max(coalesce((select max(position) from events), 0), "
+    "coalesce((select cast(value as integer) from meta where key = 'position'), 0))"
+)
+KEEP_POSITION = (
+    "insert into meta (key, value) values ('position', ?) "
+    "on conflict (key) do update set value = excluded.value"
+)
 JOURNALS = f"select {EVENT_COLUMNS} from events where session_id in "
 JOURNALS_END = " order by session_id, seq"
 AGENT_JOURNAL = (
