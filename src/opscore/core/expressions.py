@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from opscore.core.record import record
 from opscore.core.template import Value
 from opscore.core.types import ErrorInfo, Json, StepStatus
 
@@ -38,7 +39,7 @@ class ExpressionScope:
     all_steps: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepView:
     """What expressions see of an earlier step: `steps.NAME.output`, `steps.NAME.status`."""
 
@@ -46,7 +47,7 @@ class StepView:
     output: Json | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionView:
     """What expressions see of the session: `session.id`, `session.context`, …"""
 

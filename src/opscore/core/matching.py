@@ -60,6 +60,9 @@ def _heaps(queues: set[Hashable], by_id: Mapping[str, Slots]) -> dict[Hashable, 
 
 def _best(heap: _Heap, by_id: Mapping[str, Slots]) -> Slots | None:
     """The best instance; entries that went stale through other queues are put right on the way."""
+    if len(heap) == 1:  # Whoever is alone is the best, whatever its rank.
+        alone = by_id[heap[0][2]]
+        return alone if alone.free > 0 else None
     while heap:
         entry = heappop(heap)
         slots = by_id[entry[2]]

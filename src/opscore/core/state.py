@@ -54,20 +54,28 @@ def running_attempt(task: TaskState) -> int:
     return task.attempt if task.status is TaskStatus.RUNNING else 0
 
 
+def _no_outputs() -> list[Json | None]:
+    return []
+
+
+def _no_tasks() -> list[str]:
+    return []
+
+
 @dataclass(slots=True)
 class StepState:
     """Where a step stands. `items` and `outputs` have one place per item of a `foreach`."""
 
     status: StepStatus = StepStatus.PENDING
     items: tuple[Json, ...] | None = None
-    outputs: list[Json | None] = field(default_factory=list[Json | None])
+    outputs: list[Json | None] = field(default_factory=_no_outputs)
     output: Json | None = None
     next_index: int = 0
     active: int = 0
     running: int = 0
     done: int = 0
     failed: int = 0
-    task_ids: list[str] = field(default_factory=list[str])
+    task_ids: list[str] = field(default_factory=_no_tasks)
     started_at: Micros | None = None
     finished_at: Micros | None = None
     error: ErrorInfo | None = None

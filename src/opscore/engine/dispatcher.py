@@ -178,14 +178,17 @@ class Dispatcher:
 
     def committed(self, unit: Unit) -> None:
         """Free slots, pass on cancellations, wake queues."""
+        freed: dict[str, Seat] = {}
         for task_id, instance_id in unit.freed.items():
             seat = self._seats.get(instance_id)
             if seat is not None and seat.holding.pop(task_id, None) is not None:
-                if not seat.holding:
-                    seat.idle_since = unit.now
-                    if seat.emptied is not None:
-                        seat.emptied.set()
-                self.refresh(seat)
+                freed[instance_id] = seat
+        for seat in freed.values():
+            if not seat.holding:
+                seat.idle_since = unit.now
+                if seat.emptied is not None:
+                    seat.emptied.set()
+            self.refresh(seat)
         for notice in unit.cancels:
             self._cancel(notice)
         if unit.changes.ready:

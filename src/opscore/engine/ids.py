@@ -31,7 +31,7 @@ class Ids:
 
     def span_id(self) -> str:
         """A W3C span id."""
-        return self.hex(64)
+        return "%016x" % (self._random.getrandbits(64) | 1)
 
     def hex(self, bits: int) -> str:
         """Random hexadecimal digits, as trace and span ids are written."""

@@ -30,6 +30,9 @@ from opscore.store.rows import (
     TaskRow,
 )
 
+_row = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+"""A NamedTuple's own constructor is a Python function: 0.42 µs for six fields, against 0.17."""
+
 
 def queue_name(capability: str | None, agent: str | None) -> str:
     """The queue of a task: that of the one agent it names, or that of its capability."""
@@ -44,7 +47,7 @@ def queue_target(queue: str) -> tuple[str | None, str | None]:
 
 def ready_row(state: SessionState, task: TaskState) -> ReadyRow:
     """A task's place in its queue."""
-    return ReadyRow(
+    fields = (
         state.namespace,
         queue_name(task.capability, task.agent),
         task.order,
@@ -52,6 +55,7 @@ def ready_row(state: SessionState, task: TaskState) -> ReadyRow:
         state.session_id,
         task.queue_deadline,
     )
+    return _row(ReadyRow, fields)
 
 
 def header_of(state: SessionState) -> SessionRow:
@@ -121,8 +125,8 @@ class Projection:
         header = state.status is not was
         for seq, event in enumerate(events, state.seq - len(events) + 1):
             kind = type(event)
-            row = EventRow(session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
-            changes.events.append(row)
+            fields = (session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
+            changes.events.append(_row(EventRow, fields))
             project = _OF_TASK.get(kind)
             if project is None:
                 header = True
@@ -165,7 +169,7 @@ class Projection:
 
     def claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
         self.changes.dequeue(ready_row(state, task))
-        self.changes.leases[task.task_id] = LeaseRow(
+        fields = (
             task.task_id,
             e.attempt,
             state.session_id,
@@ -175,6 +179,7 @@ class Projection:
             self.now + self.lease,
             e.deadline,
         )
+        self.changes.leases[task.task_id] = _row(LeaseRow, fields)
 
     def completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
         self.changes.end_lease(task.task_id)
@@ -246,7 +251,7 @@ def _available_tasks(state: SessionState) -> list[TaskState]:
 
 
 def _new_row(state: SessionState, task: TaskState, e: ev.TaskCreated) -> TaskRow:
-    return TaskRow(
+    fields = (
         e.task_id,
         state.session_id,
         state.namespace,
@@ -269,10 +274,11 @@ def _new_row(state: SessionState, task: TaskState, e: ev.TaskCreated) -> TaskRow
         None,
         None,
     )
+    return _row(TaskRow, fields)
 
 
 def _change(task: TaskState) -> TaskChange:
-    return TaskChange(
+    fields = (
         task.task_id,
         task.priority,
         task.status,
@@ -286,6 +292,7 @@ def _change(task: TaskState) -> TaskChange:
         task.output,
         error_text(task.error),
     )
+    return _row(TaskChange, fields)
 
 
 def _changed(new: TaskRow, change: TaskChange) -> TaskRow:

@@ -55,11 +55,9 @@ class CelExpressions:
 
     def render(self, value: Value, scope: Scope) -> Json:
         """Encode the tree with its expressions replaced. Raises `ExpressionFailed`."""
-        constant = self._constants.get(value)
-        if constant is not None:
-            return constant
         if not value.dynamic:
-            return self._constant(value)
+            constant = self._constants.get(value)
+            return self._constant(value) if constant is None else constant
         if isinstance(value.tree, Expression):
             return evaluate_json(self._compiled(value.tree.text), scope)
         pieces = self._pieces.get(value)
