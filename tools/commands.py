@@ -20,7 +20,9 @@ def tables() -> str:
         if root[name].default_command is not None:
             alone.append((name,))
         else:
-            nouns.append(f"### {name.capitalize()}\n\n{summary}\n\n{table((name, i) for i in inner)}")
+            nouns.append(
+                f"### {name.capitalize()}\n\n{summary}\n\n{table((name, i) for i in inner)}"
+            )
     return "\n\n".join([table(alone), *nouns])
 
 
