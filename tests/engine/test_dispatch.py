@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 from opscore.core.types import ErrorInfo, SessionStatus
@@ -273,3 +274,68 @@ async def test_an_agent_hears_when_its_attempt_ran_out_of_time_or_was_given_up()
         assert (await w.ended(session)).status is SessionStatus.COMPLETED
         await until(lambda: len(worker.cancelled) == 2)
         assert [c[:2] for c in worker.cancelled] == [(first.task_id, 1), (second.task_id, 2)]
+
+
+async def test_a_poll_of_a_draining_agent_waits_until_it_is_activated() -> None:
+    async with whole() as w:
+        await w.apply(WORK)
+        agent = await w.worker(slots=0)
+        await w.engine.lifecycle.drain(agent.agent_id, reason="upgrade")
+        session = await w.ops.start("t")
+        async with asyncio.TaskGroup() as group:
+            for activated in (False, True):
+                poll = group.create_task(
+                    w.ops.claim(agent.agent_id, instance_id="p", wait_seconds=30)
+                )
+                await w.calm()
+                w.clock.move(29)
+                await w.calm()
+                assert not poll.done()
+                if activated:
+                    await w.engine.lifecycle.activate(agent.agent_id)
+                else:
+                    w.clock.move(1)
+                assert [a.session_id for a in await poll] == [session] * activated
+
+
+async def test_a_drain_does_not_end_a_poll() -> None:
+    async with whole() as w:
+        agent = await w.worker(slots=0)
+        async with asyncio.TaskGroup() as group:
+            poll = group.create_task(w.ops.claim(agent.agent_id, instance_id="p", wait_seconds=30))
+            await w.calm()
+            await w.engine.lifecycle.drain(agent.agent_id, reason="upgrade")
+            await w.calm()
+            assert not poll.done()
+            w.clock.move(30)
+            assert await poll == []
+
+
+async def test_claims_of_one_moment_share_out_what_there_is(tmp_path: Path) -> None:
+    async with whole(f"sqlite:///{tmp_path / 'ops.db'}") as w:
+        await w.apply(WORK)
+        agent = await w.worker(slots=0)
+        sessions = [await w.ops.start("t") for _ in range(40)]
+
+        async def claim(number: int) -> list[str]:
+            for _ in range(number % 5):
+                await asyncio.sleep(0)  # so that some are decided while others are committed
+            claimed = await w.ops.claim(agent.agent_id, instance_id=f"p{number}", max=2)
+            return [attempt.session_id for attempt in claimed]
+
+        shares = await asyncio.gather(*[claim(number) for number in range(20)])
+        assert [len(share) for share in shares] == [2] * 20
+        assert sorted(itertools.chain(*shares)) == sorted(sessions)
+
+
+async def test_tasks_of_a_new_kind_may_be_enqueued_at_once(tmp_path: Path) -> None:
+    """They share one built-in template, which the first of them makes."""
+    async with whole(f"sqlite:///{tmp_path / 'ops.db'}") as w:
+
+        async def enqueue(number: int) -> str:
+            for _ in range(number):
+                await asyncio.sleep(0)  # so that some are decided while others are committed
+            return (await w.ops.enqueue_task(TaskRequest(capability="work")))[1]
+
+        sessions = await asyncio.gather(*[enqueue(number) for number in range(30)])
+        assert len(set(sessions)) == 30

@@ -7,7 +7,7 @@ with half a line.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -97,10 +97,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._unwatch()
         super().on_headers_complete()
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and cycle.scope is self.scope:
             # The application's task was made just now and begins after this callback.
-            cycle.scope["extensions"] = {DIRECT: DirectCycle(cycle)}
+            cast("dict[str, Any]", cycle.scope)["extensions"] = {DIRECT: DirectCycle(cycle)}
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

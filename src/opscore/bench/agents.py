@@ -6,9 +6,9 @@ import asyncio
 import logging
 import sys
 
+from opscore.api.loop import run_on_loop
 from opscore.bench.children import answer
 from opscore.bench.load import CAPABILITY
-from opscore.cli.loop import run_on_loop
 from opscore.sdk import Agent
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from opscore.api.loop import run_on_loop
 from opscore.bench.children import answer
 from opscore.bench.common import percentile
 from opscore.bench.lean import LeanConnection, connect
 from opscore.bench.load import CAPABILITY, ONE_STEP
-from opscore.cli.loop import run_on_loop
 
 BASE = "/v1/opscore"
 WAIT_SECONDS = 20

@@ -15,14 +15,16 @@ from opscore.api.tuning import tune_interpreter
 from opscore.engine.clock import SystemClock
 from opscore.store.rows import Changes
 from opscore.store.sqlite import SqliteStore
+from opscore.telemetry.logs import configure
 
 COMMANDS_PER_COMMIT = 500
 
 
 @asynccontextmanager
 async def database() -> AsyncGenerator[Path]:
-    """A directory for a database, removed afterwards."""
+    """A directory for a database, removed afterwards; the process is set up like a server's."""
     tune_interpreter()
+    configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="opscore-bench-"))
     try:
         yield folder

@@ -93,6 +93,7 @@ async def main(quick: bool) -> dict[str, Any]:
             figure("ten times as many take", "times", middle / middle_of_few),
             figure("tasks per second", "tasks/s", MANY / middle),
             figure("cpu per task", "µs", cpu / times / MANY * 1e6),
+            figure("tasks expected", "tasks", FEW + times * (FEW + MANY)),
             figure("tasks completed", "tasks", facts.counts["tasks"]),
         ],
     )

@@ -48,6 +48,7 @@ async def main(quick: bool) -> dict[str, Any]:
             *(figure(f"{name}, no agents", "MB", mb) for name, mb in empty.items()),
             figure("rss, when the last has connected", "MB", arrived["rss"]),
             figure("for each agent", "kB", (idle["rss"] - empty["rss"]) * 1000 / count),
+            figure("agents expected", "agents", count),
             figure("agents connected", "agents", counts["connected"]),
             figure("heartbeats sent meanwhile", "heartbeats", counts["heartbeats"]),
         ],

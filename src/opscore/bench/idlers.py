@@ -8,8 +8,8 @@ import sys
 import aiohttp
 import msgspec
 
+from opscore.api.loop import run_on_loop
 from opscore.bench.children import answer
-from opscore.cli.loop import run_on_loop
 from opscore.wire import stream as wire
 from opscore.wire.agent import RegisterAgent
 

@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from opscore.api.loop import run_on_loop
 from opscore.api.server import listen, serve
 from opscore.api.settings import ServerSettings
 from opscore.bench.children import Child, answer, child
 from opscore.bench.common import RecordingStore, raw_limit
 from opscore.bench.load import Load
-from opscore.cli.loop import run_on_loop
 from opscore.engine.clock import SystemClock
 from opscore.engine.engine import Engine
 from opscore.engine.settings import Settings

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
+from opscore.api.loop import run_on_loop
 from opscore.cli.exits import failure
-from opscore.cli.loop import run_on_loop
 from opscore.cli.output import Columns, encode, fields, print_json, print_lines, say, table
 from opscore.cli.settings import JsonFlag
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from opscore.api.loop import run_on_loop
 from opscore.cli.exits import Stop, failure, usage
-from opscore.cli.loop import run_on_loop
 from opscore.cli.output import complain, say
 from opscore.cli.settings import (
     DEFAULT_DATABASE,

@@ -80,28 +80,10 @@ class TemplateCache:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], dict[str, TemplateRow]] = {}
         self._parsed: OrderedDict[tuple[str, str, str], Template] = OrderedDict()
-        self._staged: dict[tuple[str, str, str], TemplateRow] = {}
-
-    def stage(self, row: TemplateRow) -> None:
-        """A batch that is not committed yet adds this version; only `known` shows it."""
-        self._staged[row.namespace, row.name, row.version] = row
-
-    def drop(self, row: TemplateRow) -> None:
-        """That batch failed."""
-        self._staged.pop((row.namespace, row.name, row.version), None)
 
     def add(self, row: TemplateRow) -> None:
         """Make a stored version known. Rows come in the order of their creation."""
-        self.drop(row)
         self._rows.setdefault((row.namespace, row.name), {})[row.version] = row
-
-    def known(self, namespace: str, name: str, version: str) -> TemplateRow | None:
-        """One version, also one that an earlier batch is still committing.
-
-        For commands of the write path only: should that commit fail, theirs fails too.
-        """
-        staged = self._staged.get((namespace, name, version))
-        return staged if staged is not None else self.find(namespace, name, version)
 
     def find(self, namespace: str, name: str, version: str | None = None) -> TemplateRow | None:
         """One version, or the latest created."""

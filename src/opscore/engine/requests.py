@@ -82,12 +82,11 @@ class AddTemplate:
     def apply(self, unit: Unit) -> tuple[TemplateRow, bool]:
         """Raises Conflict when the version exists with other content."""
         row, templates = self.row, unit.means.templates
-        known = templates.known(row.namespace, row.name, row.version)
+        staged = [r for r in unit.changes.templates if r[:3] == row[:3]]
+        known = staged[0] if staged else templates.find(row.namespace, row.name, row.version)
         if known is None:
             unit.changes.templates.append(row)
-            templates.stage(row)
             unit.after.append(lambda: templates.add(row))
-            unit.undone.append(lambda: templates.drop(row))
             return row, True
         if known.digest != row.digest:
             raise Conflict(
