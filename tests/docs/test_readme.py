@@ -27,9 +27,11 @@ def commands(program: str) -> list[list[str]]:
 def test_the_agent_and_the_template_do_what_the_page_says(
     tmp_path: Path, start: Start, opscore: Run
 ) -> None:
-    (tmp_path / "agent.py").write_text(marked(README, "agent: 20 lines", "agent"), "utf-8")
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    (examples / "agent.py").write_text(marked(README, "agent: 20 lines", "agent"), "utf-8")
     template = marked(README, "template: 15 lines", "template")
-    (tmp_path / "workflow.yaml").write_text(template, "utf-8")
+    (examples / "workflow.yaml").write_text(template, "utf-8")
     shutil.copy(ROOT / "LICENSE", tmp_path)
     start(*commands("python")[0])
     [command] = [words for words in commands("opscore") if words[0] == "run"]
