@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 
 from opscore.cli import exits
@@ -13,7 +13,8 @@ from opscore.cli.app import COMMANDS, build, execute
 
 def tables() -> str:
     """One table of the commands that stand alone, and one for each noun."""
-    alone, nouns = [], []
+    alone: list[tuple[str, ...]] = []
+    nouns: list[str] = []
     root = build()
     for name, (_, summary) in COMMANDS.items():
         inner = [each for each in root[name] if not each.startswith("-")]
@@ -26,7 +27,7 @@ def tables() -> str:
     return "\n\n".join([table(alone), *nouns])
 
 
-def table(commands: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+def table(commands: Iterable[tuple[str, ...]]) -> str:
     rows = [f"| `{usage}` | {summary} |" for usage, summary in map(described, commands)]
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 

@@ -10,7 +10,7 @@ import pytest
 
 from opscore import inprocess
 from opscore.channels.local import LocalRetry
-from opscore.core.errors import Invalid
+from opscore.core.errors import Impossible, Invalid
 from opscore.templates import read_template
 from tests.docs.pages import blocks, page
 
@@ -90,3 +90,40 @@ def test_what_is_not_supported_is_refused(where: str, key: str) -> None:
     with pytest.raises(Invalid) as refused:
         read_template(tree)
     assert any(f"'{key}' is not supported" in fault.message for fault in refused.value.faults)
+
+
+async def test_on_error_starts_the_other_workflow_once() -> None:
+    [guarded] = [one for one in blocks(PAGE, "yaml") if "onError" in one]
+    clean_up = {
+        "name": "clean-up",
+        "version": "1",
+        "steps": {"a": {"value": "${{ input.reason }}"}},
+    }
+    async with inprocess.open("sqlite:///:memory:") as ops:
+        made = await ops.orchestration.create_workflow(
+            {**clean_up, "output": "${{ steps.a.output }}"}
+        )
+        started = ops.feed.subscribe()
+        await ops.orchestration.create_workflow(guarded)
+        await ops.agent("writer", {"shout": broken})
+        session = await ops.orchestration.start("guarded", input=b'{"text": "hi"}')
+        async for event in started:
+            if event.type == "session.completed":
+                break
+        assert (await ops.orchestration.get_session(session)).status == "error"
+        [cleaned] = (await ops.orchestration.list_sessions(workflow=made.name)).items
+        ended = await ops.orchestration.get_session(cleaned.session_id)
+        assert ended.output is not None
+        assert json.loads(bytes(ended.output)) == "cannot"
+
+
+async def test_a_session_is_refused_without_the_workflow_of_its_on_error() -> None:
+    [guarded] = [one for one in blocks(PAGE, "yaml") if "onError" in one]
+    async with inprocess.open("sqlite:///:memory:") as ops:
+        await ops.orchestration.create_workflow(guarded)
+        with pytest.raises(Impossible, match="clean-up"):
+            await ops.orchestration.start("guarded", input=b'{"text": "hi"}')
+
+
+def broken(_: Any) -> None:
+    raise LocalRetry("cannot", after=0)

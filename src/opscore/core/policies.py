@@ -37,7 +37,6 @@ class TimeoutKeys(TypedDict, total=False):
 
     attempt: Micros
     queue: Micros
-    total: Micros
 
 
 def read_retry(reader: Reader, node: object, where: str) -> RetryKeys:
@@ -123,8 +122,9 @@ def read_timeout(reader: Reader, node: object, where: str) -> TimeoutKeys:
     if not is_map(node):
         attempt = reader.duration(node, where, "timeout")
         return {"attempt": attempt} if attempt is not None else {}
-    reader.known_keys(node, where, ("attempt", "queue", "total"), ("heartbeat",))
-    for key in ("attempt", "queue", "total"):
+    # Of a step, `total` will bound all its attempts; a template's own is `read_total`'s.
+    reader.known_keys(node, where, ("attempt", "queue"), ("heartbeat", "total"))
+    for key in ("attempt", "queue"):
         if key in node:
             found = reader.duration(node[key], f"{where}/{key}", f"timeout {key}")
             if found is not None:
