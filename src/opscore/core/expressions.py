@@ -47,7 +47,7 @@ class StepView:
     output: Json | None
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """What expressions see of the session: `session.id`, `session.context`, …"""
 

@@ -51,8 +51,9 @@ class SqliteStore:
         self._reader: apsw.Connection | None = None
         self._checkpoints: Checkpoints | None = None
         self._position = 0
-        self._failures = 0
-        self._committing = asyncio.Lock()
+        self._failed = 0
+        self._heard = 0
+        self._last: asyncio.Future[int] | None = None
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
         # A database in memory locks its readers out for as long as a commit lasts, and has no log
         # for them to read beside it: there one thread does both.
@@ -126,36 +127,66 @@ class SqliteStore:
         The caller's single line of decisions is the lock. What is read beside a commit in progress
         can miss only rows of sessions that the caller has in memory; leases have no such second
         record, so a batch that needs them waits for the commit.
+
+        A commit is queued to the writing thread as soon as it is decided, so that the thread goes
+        from one to the next without waiting for the loop.
         """
-        failures = self._failures
+        heard = self._heard
         locked = Locked()
+<<<<<<< HEAD
         if wants.leases or wants.holders or wants.agents or wants.settled:
             async with self._committing:
                 locked = await self._on_reader(lambda: self._read_locked(wants, known))
+=======
+        if wants.leases or wants.holders or wants.agents:
+            await self._written()
+            locked = await self._on_reader(lambda: self._read_locked(wants, known))
+>>>>>>> perf
         elif not wants.nothing():
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
-        self._check(failures)
+        self._check(heard)
         changes = decide(locked)
-        async with self._committing:
-            self._check(failures)
-            first = self._position + 1
-            if not changes.empty():
-                await self._commit_or_tell(changes)
-        return first
+        if changes.empty():
+            await self._written()
+            self._check(heard)
+            return self._position + 1
+        return await self._commit_or_tell(changes, heard)
 
-    async def _commit_or_tell(self, changes: Changes) -> None:
-        """Failures are counted on the loop, in the step in which the caller hears of them.
+    async def _written(self) -> None:
+        """Wait until what was decided so far is committed, or has failed."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
 
-        Whoever begins a transaction after that decides on what the caller has put right.
+    async def _commit_or_tell(self, changes: Changes, heard: int) -> int:
+        """Queue a commit; the position of its first event.
+
+        The writing thread counts what failed, the loop what the caller has heard of. The loop
+        counts in the very step in which the caller hears, so whoever begins after that decides on
+        what the caller has put right.
         """
+        loop = asyncio.get_running_loop()
+        self._last = loop.run_in_executor(
+            self._write_thread, lambda: self._commit_or_count(changes, heard)
+        )
         try:
-            await self._on_writer(lambda: self._commit(changes))
-        except BaseException:
-            self._failures += 1
+            return await asyncio.shield(self._last)
+        except Exception:
+            self._heard += 1
             raise
 
-    def _check(self, failures: int) -> None:
-        if failures != self._failures:
+    def _commit_or_count(self, changes: Changes, heard: int) -> int:
+        """On the writing thread: what was decided before a failure was heard of is refused."""
+        first = self._position + 1
+        try:
+            self._check(heard)
+            self._commit(changes)
+        except BaseException:
+            self._failed += 1
+            raise
+        return first
+
+    def _check(self, heard: int) -> None:
+        if heard != self._failed:
             raise Unavailable("an earlier commit failed; nothing was changed", retry_after=1)
 
     def _read_locked(self, wants: Wants, known: Callable[[str], bool]) -> Locked:
@@ -224,12 +255,12 @@ class SqliteStore:
         rows = list(rows)
         if rows:
             width = len(rows[0])
-            for chunk in _chunks(rows, sql.most_rows(width)):
+            for chunk in sql.chunks(rows, sql.most_rows(width)):
                 statement = sql.values(head, width, len(chunk), tail)
                 self._w.execute(statement, tuple(chain.from_iterable(chunk)))
 
     def _delete(self, head: str, keys: Collection[str]) -> None:
-        for chunk in _chunks(list(keys), sql.most_rows(1)):
+        for chunk in sql.chunks(list(keys), sql.most_rows(1)):
             self._w.execute(sql.keys(head, len(chunk)), chunk)
 
     def _delete_rows(self, head: str, keys: Sequence[Sequence[Any]]) -> None:
@@ -252,7 +283,7 @@ class SqliteStore:
 
     async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
         """See `Store.sessions`."""
-        where, given = _where(sql.SESSION_CONDITIONS, {**filters, "before": before})
+        where, given = sql.where(sql.SESSION_CONDITIONS, {**filters, "before": before})
         statement = f"{sql.SESSIONS}{where} order by session_id desc limit ?"
         return await self._read(SessionRow, statement, (*given, limit))
 
@@ -263,7 +294,7 @@ class SqliteStore:
 
     async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskPicture]:
         """See `Store.tasks`."""
-        where, given = _where(sql.TASK_CONDITIONS, {**filters, "before": before})
+        where, given = sql.where(sql.TASK_CONDITIONS, {**filters, "before": before})
         statement = f"{sql.TASKS}{where} order by tasks.task_id desc limit ?"
         return await self._read(_picture, statement, (*given, limit))
 
@@ -358,7 +389,7 @@ class SqliteStore:
         self, row: Callable[..., T], head: str, keys: Collection[str], tail: str = ""
     ) -> list[T]:
         found: list[T] = []
-        for chunk in _chunks(list(keys), sql.most_rows(1)):
+        for chunk in sql.chunks(list(keys), sql.most_rows(1)):
             found += self._rows(row, sql.keys(head, len(chunk), tail), chunk)
         return found
 
@@ -367,23 +398,3 @@ def _picture(*columns: Any) -> TaskPicture:
     width = len(TaskRow._fields)
     lease = LeaseRow(*columns[width:]) if columns[width] is not None else None
     return TaskPicture(TaskRow(*columns[:width]), lease)
-
-
-def _chunks(rows: list[Any], most: int) -> Iterable[list[Any]]:
-    """As many rows at once as go, the rest in powers of two: so few statements are prepared."""
-    start, left = 0, len(rows)
-    while left:
-        size = most if left >= most else 1 << (left.bit_length() - 1)
-        yield rows[start : start + size]
-        start += size
-        left -= size
-
-
-def _where(conditions: dict[str, str], filters: Filters) -> tuple[str, list[Any]]:
-    texts: list[str] = []
-    given: list[Any] = []
-    for name, value in filters.items():
-        if value is not None:
-            texts.append(conditions[name])
-            given += [value] * conditions[name].count("?")
-    return " and ".join(texts) or "true", given

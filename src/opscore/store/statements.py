@@ -11,6 +11,7 @@ transaction anyway.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +28,7 @@ from opscore.store.rows import (
     TaskRow,
     TemplateRow,
 )
+from opscore.store.store import Filters
 
 EVENT_COLUMNS = "position, session_id, seq, at, type, version, data"
 AGENT_EVENT_COLUMNS = "position, agent_id, seq, at, type, version, data"
@@ -56,6 +58,16 @@ def keys(head: str, count: int, tail: str = "") -> str:
 def most_rows(width: int) -> int:
     """How many rows of so many columns go into one statement: a power of two."""
     return 1 << ((LONGEST - 1_000) // (2 * width + 2)).bit_length() - 1
+
+
+def chunks(rows: list[Any], most: int) -> Iterable[list[Any]]:
+    """As many rows at once as go, the rest in powers of two: so few statements are prepared."""
+    start, left = 0, len(rows)
+    while left:
+        size = most if left >= most else 1 << (left.bit_length() - 1)
+        yield rows[start : start + size]
+        start += size
+        left -= size
 
 
 ADD_EVENTS = f"insert or rollback into events (position, {_columns(EventRow)}) values "
@@ -191,3 +203,14 @@ OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
 QUEUES = "select namespace, queue, count(*) from ready group by namespace, queue"
 
 COUNTED_TABLES = ("sessions", "tasks", "events", "ready", "delayed", "leases", "agents")
+
+
+def where(conditions: dict[str, str], filters: Filters) -> tuple[str, list[Any]]:
+    """The condition that all given filters make, and its parameters."""
+    texts: list[str] = []
+    given: list[Any] = []
+    for name, value in filters.items():
+        if value is not None:
+            texts.append(conditions[name])
+            given += [value] * conditions[name].count("?")
+    return " and ".join(texts) or "true", given
