@@ -133,15 +133,9 @@ class SqliteStore:
         """
         heard = self._heard
         locked = Locked()
-<<<<<<< HEAD
         if wants.leases or wants.holders or wants.agents or wants.settled:
-            async with self._committing:
-                locked = await self._on_reader(lambda: self._read_locked(wants, known))
-=======
-        if wants.leases or wants.holders or wants.agents:
             await self._written()
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
->>>>>>> perf
         elif not wants.nothing():
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
         self._check(heard)
