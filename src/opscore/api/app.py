@@ -121,7 +121,10 @@ class Application:
             path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
         }
-        self._paths = Paths((path, pair[1]) for path, pair in dispatchers.items())
+        self._paths: dict[str, Paths[Asgi]] = {
+            "http": Paths((path, pair[1]) for path, pair in dispatchers.items()),
+            "websocket": Paths([(CHANNEL_PATH, self._connect)]),
+        }
         routes = [_mount(path, *pair) for path, pair in dispatchers.items()]
         self.asgi = Litestar(
             [*routes, _mount_channel(self._connect)],
@@ -133,13 +136,14 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The ASGI application: straight to the dispatcher of a known path, else by Litestar."""
-        found = self._paths.find(scope["path"]) if scope["type"] == "http" else None
+        """The ASGI application: straight to what answers a known path, else by Litestar."""
+        paths = self._paths.get(scope["type"])
+        found = None if paths is None else paths.find(scope["path"])
         if found is None:
             await self.asgi(scope, receive, send)
             return
-        dispatcher, scope["path_params"] = found
-        await dispatcher(scope, receive, send)
+        target, scope["path_params"] = found
+        await target(scope, receive, send)
 
     def _terms(self, engine: Engine) -> Terms:
         context = self.context
