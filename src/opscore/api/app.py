@@ -17,6 +17,7 @@ from opscore.api.answer import Answer, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
+from opscore.api.paths import Paths
 from opscore.api.problems import (
     MEDIA_TYPE,
     MethodNotAllowed,
@@ -116,10 +117,15 @@ class Application:
         settings.check()
         self.context = Context(engine, settings, Access(settings))
         self.channel = StreamChannel(self._terms(engine), self._authorise)
-        routes = [
-            _mount(path, operations, Dispatcher(self.context, operations))
+        dispatchers = {
+            path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
-        ]
+        }
+        self._paths: dict[str, Paths[Asgi]] = {
+            "http": Paths((path, pair[1]) for path, pair in dispatchers.items()),
+            "websocket": Paths([(CHANNEL_PATH, self._connect)]),
+        }
+        routes = [_mount(path, *pair) for path, pair in dispatchers.items()]
         self.asgi = Litestar(
             [*routes, _mount_channel(self._connect)],
             openapi_config=None,
@@ -128,6 +134,16 @@ class Application:
             lifespan=[self._lifespan],
             exception_handlers={HTTPException: _routing_refusal(self.context)},
         )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The ASGI application: straight to what answers a known path, else by Litestar."""
+        paths = self._paths.get(scope["type"])
+        found = None if paths is None else paths.find(scope["path"])
+        if found is None:
+            await self.asgi(scope, receive, send)
+            return
+        target, scope["path_params"] = found
+        await target(scope, receive, send)
 
     def _terms(self, engine: Engine) -> Terms:
         context = self.context

@@ -145,7 +145,7 @@ def url_of(listener: socket.socket) -> str:
 
 def _config(application: Application, engine: Engine, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        application.asgi,
+        application,
         http=connection_class(settings.head_seconds),
         ws="websockets-sansio",
         ws_per_message_deflate=False,

@@ -33,7 +33,6 @@ class Load:
         self._engine = engine
         self._ended: dict[str, asyncio.Future[float]] = {}
         self._milliseconds: list[float] = []
-        engine.hooks.on("session.completed", self._completed)
 
     def _completed(self, event: EventRecord) -> None:
         assert event.session_id is not None
@@ -53,12 +52,14 @@ class Load:
     async def run(self, count: int, lanes: int, batch: int) -> dict[str, Any]:
         """Run `count` sessions, `batch` of them in every lane at a time."""
         self._milliseconds.clear()
+        hook = self._engine.hooks.on("session.completed", self._completed)
         batches = iter(range(0, count, batch))
         began, cpu = time.perf_counter(), time.process_time()
         async with asyncio.TaskGroup() as group:
             for _ in range(lanes):
                 group.create_task(self._lane(batches, count, batch))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        self._engine.hooks.remove(hook)
         times = sorted(self._milliseconds)
         return {
             "completed": len(times),
