@@ -6,7 +6,7 @@ Lock, decide, write, commit; only then does anybody hear of it. One batch at a t
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -200,10 +200,11 @@ class Writer:
 
         Those of a commit in flight stay: the journal does not have all of them yet.
         """
-        busy = {session_id for unit in self._in_flight for session_id in unit.touched}
-        for session_id in self._forgotten - busy:
+        busy = ChainMap(*(unit.touched for unit in self._in_flight))
+        gone = [session_id for session_id in self._forgotten if session_id not in busy]
+        for session_id in gone:
             self._means.sessions.evict(session_id)
-        self._forgotten &= busy
+        self._forgotten.difference_update(gone)
         self._means.sessions.trim(busy)
 
     def _forget(self, units: Sequence[Unit]) -> None:

@@ -5,7 +5,7 @@ afterwards: with another thread busy, a row-by-row `executemany` was measured at
 one statement for many rows at 5 to 8. Hence values lists, and never a loop of single rows.
 
 `or rollback` on the hot tables: a statement of many rows that could fail half-way makes SQLite copy
-every page it touches into a second journal, 4 of 43 µs a step. Whatever fails here ends the whole
+every page it touches into a second journal, 4 of 42 µs a step. Whatever fails here ends the whole
 transaction anyway.
 """
 
