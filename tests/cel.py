@@ -27,7 +27,6 @@ class Here:
     index: int | None = None
     error: ErrorInfo | None = None
     session: SessionView = SESSION
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
     outputs: Mapping[str, Json | None] = field(default_factory=dict[str, "Json | None"])
 
     @property

@@ -21,7 +21,7 @@ def cel() -> CelExpressions:
 
 
 SCOPE = ExpressionScope(
-    frozenset({"input", "steps", "session", "env"}),
+    frozenset({"input", "steps", "session"}),
     frozenset({"scan"}),
     frozenset({"scan", "late"}),
 )
@@ -49,7 +49,7 @@ def test_check_accepts(cel: CelExpressions, text: str) -> None:
         ("1 +", "column 4: Syntax error: mismatched input '<EOF>'"),
         ("1 +\n  +", "line 2, column 3: Syntax error"),
         ("inptu.x.y", "column 1: 'inptu' is not known here; did you mean 'input'?"),
-        ("1 + zzzz", "column 5: 'zzzz' is not known here; known: env, input, session, steps"),
+        ("1 + zzzz", "column 5: 'zzzz' is not known here; known: input, session, steps"),
         ("1 + item", "column 5: 'item' is only known in a step with 'foreach'"),
         ("error.message", "column 1: 'error' is only known in the values of 'fallback'"),
         ("previous", "column 1: 'previous' is not supported by this version"),

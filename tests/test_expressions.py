@@ -24,7 +24,6 @@ HERE = Here(
     item=b'{"file":"f.py"}',
     index=4,
     error=ErrorInfo("timeout", "too slow", 1_500_000),
-    env={"REGION": "eu"},
     outputs={"scan": b'{"files": ["a", "b"], "n": 2}', "skipped": None},
 )
 
@@ -49,7 +48,6 @@ HERE = Here(
         ("${{ session.context.user.id }}", "7"),
         ("${{ session.context.user.id + session.priority }}", "57"),
         ("${{ session.labels }}", '{"team":"a"}'),
-        ("${{ env.REGION }}", '"eu"'),
         ("${{ error }}", '{"class":"timeout","message":"too slow","retryAfterSeconds":1.5}'),
         ("${{ error.class == 'timeout' }}", "true"),
         ({"p": "${{ input.path }}", "q": 1}, '{"p":"/a","q":1}'),

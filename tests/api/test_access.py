@@ -173,3 +173,20 @@ def test_development_mode_refuses_other_machines() -> None:
 async def test_nothing_is_allowed_to_other_origins(site: Site) -> None:
     reply = await site.call("GET", "/session", headers={"Origin": "https://example.org"})
     assert not [name for name in reply.headers if name.lower().startswith("access-control")]
+
+
+async def test_a_namespace_sees_nothing_of_another(site: Site) -> None:
+    here = await site.call("POST", "/task", {"capability": "apart"})
+    other = {"X-OpsCore-Namespace": "tenant-b"}
+    path = f"/session/{here.good['sessionId']}"
+    assert (await site.call("GET", path)).status == 200
+    assert (await site.call("GET", path, headers=other)).status == 404
+    theirs = (await site.call("POST", "/task", {"capability": "apart"}, headers=other)).good
+    assert (await site.call("GET", f"/task/{theirs['taskId']}")).status == 404
+    listed = (await site.call("GET", "/session", headers=other)).good["sessions"]
+    assert [one["sessionId"] for one in listed] == [theirs["sessionId"]]
+
+
+async def test_an_impossible_namespace_is_refused(site: Site) -> None:
+    reply = await site.call("GET", "/session", headers={"X-OpsCore-Namespace": "No Such!"})
+    assert reply.status == 400 and "X-OpsCore-Namespace" in reply.body["detail"]

@@ -89,7 +89,6 @@ def summary(session_id: str = "ses_1", **changes: Any) -> SessionSummary:
         workflow="greet",
         version="1",
         status="processing",
-        waiting_for=None,
         priority=50,
         labels={},
         agent_id=None,

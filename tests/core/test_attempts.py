@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from opscore.core import commands as cmd
+from opscore.core import events as ev
 from opscore.core.task import Failed
 from opscore.core.types import SECOND, ErrorInfo, SessionStatus, TaskStatus
 from tests.core.scene import RELEASED, Scene, completed, given
@@ -244,3 +246,16 @@ def test_a_running_task_has_no_queue_timeout() -> None:
     task = scene.claim()
     scene.later(6)
     assert scene.refused(cmd.QueueTimeout(task.task_id, NOBODY)) == "conflict"
+
+
+def test_what_a_failed_attempt_used_up_is_recorded() -> None:
+    scene = one(retry=constant(2))
+    usage = msgspec.Raw(b'{"costUsd":0.5}')
+    task = scene.claim()
+    scene.settle(task, Failed(ErrorInfo("boom", "first"), usage))
+    retried = scene.events[-1]
+    assert isinstance(retried, ev.TaskRetried) and retried.usage == usage
+    scene.due(task)
+    scene.settle(scene.claim(), Failed(ErrorInfo("boom", "last"), usage))
+    failed = next(e for e in scene.events if isinstance(e, ev.TaskFailed))
+    assert failed.usage == usage

@@ -193,7 +193,7 @@ def test_scopes() -> None:
         scopes,
     )
     assert isinstance(found, Template)
-    session = {"input", "session", "env", "steps"}
+    session = {"input", "session", "steps"}
     assert scopes["in_a"] == ExpressionScope(frozenset(session), frozenset(), frozenset({"a", "b"}))
     assert scopes["in_if"].names == scopes["in_foreach"].names == session
     assert scopes["in_b"].names == session | {"item", "index"}

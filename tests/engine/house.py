@@ -143,7 +143,7 @@ class OneStep:
 def _record(session_id: str, agent_id: str | None) -> SessionRecord:
     status = SessionStatus.PROCESSING
     return SessionRecord(
-        session_id, "default", "one", "1", status, None, 50, {}, agent_id, 0, 0, None, ""
+        session_id, "default", "one", "1", status, 50, {}, agent_id, 0, 0, None, ""
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from opscore.api.settings import ServerSettings, is_loopback
-from opscore.core.errors import Refusal
+from opscore.core.errors import Invalid, Refusal
 from opscore.core.types import DEFAULT_NAMESPACE, Actor
 
 Permission = Literal[
@@ -18,6 +18,7 @@ Permission = Literal[
 PERMISSIONS: frozenset[str] = frozenset(get_args(Permission))
 ALL_SCOPES = PERMISSIONS - {"public"}
 
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d{1,5})?")
 
 
@@ -51,8 +52,7 @@ class Access:
     def __init__(self, settings: ServerSettings) -> None:
         key = settings.api_key
         self._key = key.encode() if key is not None else None
-        name = "api-key" if key is not None else "development"
-        self._principal = Principal(Actor("operator", name), DEFAULT_NAMESPACE, ALL_SCOPES)
+        self._actor = Actor("operator", "api-key" if key is not None else "development")
 
     def authenticate(self, scope: Mapping[str, Any]) -> Principal:
         """The principal of an ASGI scope. Raises `Unauthenticated` or `Forbidden`."""
@@ -60,7 +60,7 @@ class Access:
             check_local(scope)
         else:
             self._check_key(scope["headers"], self._key)
-        return self._principal
+        return Principal(self._actor, namespace_of(scope["headers"]), ALL_SCOPES)
 
     def allow(self, scope: Mapping[str, Any], permission: str) -> Principal:
         """Let a request through that has `permission`. Raises `Unauthenticated` or `Forbidden`."""
@@ -80,6 +80,20 @@ class Access:
         fits = hmac.compare_digest(given.strip(), key)
         if len(sent) > 1 or scheme.lower() != b"bearer" or not fits:
             raise Unauthenticated("The key is not valid.")
+
+
+def namespace_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The namespace that a request names, or the default one. Raises `Invalid`."""
+    for name, value in headers:
+        if name == b"x-opscore-namespace":
+            given = value.decode("latin-1")
+            if not _NAMESPACE.fullmatch(given):
+                raise Invalid(
+                    "X-OpsCore-Namespace must be 1 to 64 small letters, digits, '-' and '_', "
+                    "beginning with a letter or digit."
+                )
+            return given
+    return DEFAULT_NAMESPACE
 
 
 def check_local(scope: Mapping[str, Any]) -> None:

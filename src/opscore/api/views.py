@@ -97,6 +97,7 @@ def session_view(record: records.SessionRecord) -> session.SessionView:
     """A session in full."""
     return session.SessionView(
         **_summary(record),
+        waiting_for=record.waiting_for,
         cancelling=record.cancelling,
         input=msgspec.Raw(record.input),
         context=msgspec.Raw(record.context),
@@ -117,7 +118,6 @@ def _summary(record: records.SessionSummary) -> dict[str, Any]:
         "workflow": record.workflow,
         "version": record.version,
         "status": record.status.value,
-        "waiting_for": record.waiting_for,
         "priority": record.priority,
         "labels": dict(record.labels),
         "agent_id": record.agent_id,
@@ -139,6 +139,8 @@ def _step(record: records.StepRecord) -> session.StepView:
         started_at=moment_or_none(record.started_at),
         finished_at=moment_or_none(record.finished_at),
         error=error_view(record.error),
+        labels=dict(record.labels),
+        description=record.description,
     )
 
 

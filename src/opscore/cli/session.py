@@ -219,7 +219,6 @@ _LIST: Columns = [
     ("WORKFLOW", "workflow"),
     ("VERSION", "version"),
     ("STATUS", "status"),
-    ("WAITING FOR", "waitingFor"),
     ("PRIORITY", "priority"),
     ("CREATED", "createdAt"),
     ("FINISHED", "finishedAt"),

@@ -68,12 +68,11 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
             _complete_task(draft, task, output, usage)
         case Released(reason):
             draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, task.order))
-        case Retry(error, due):
-            draft.emit(
-                ev.TaskRetried(task.task_id, task.attempt, error.error_class, error.message, due)
-            )
-        case Exhausted(error):
-            give_up(draft, task, error)
+        case Retry(error, due, usage):
+            word, message = error.error_class, error.message
+            draft.emit(ev.TaskRetried(task.task_id, task.attempt, word, message, due, usage))
+        case Exhausted(error, usage):
+            give_up(draft, task, error, usage)
     return None
 
 
@@ -93,7 +92,8 @@ def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
             draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
         case _:
             error = c.outcome.error
-            draft.emit(ev.TaskFailed(task.task_id, task.attempt, error.error_class, error.message))
+            word, message, usage = error.error_class, error.message, c.outcome.usage
+            draft.emit(ev.TaskFailed(task.task_id, task.attempt, word, message, usage))
     conclude(draft)
 
 
@@ -115,10 +115,10 @@ def _item_ended(draft: Draft, task: TaskState, ends_step: bool) -> None:
         materialise_step(draft, task.step)
 
 
-def give_up(draft: Draft, task: TaskState, error: ErrorInfo) -> None:
+def give_up(draft: Draft, task: TaskState, error: ErrorInfo, usage: Json | None = None) -> None:
     """No further attempt of this task: its fallback follows, or its step fails."""
     attempt = running_attempt(task)
-    draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message))
+    draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message, usage))
     step = draft.template.steps[task.step]
     member = task.member + 1
     if member > len(step.fallback):

@@ -147,6 +147,7 @@ class TaskRetried:
     error_class: str
     message: str
     due: Micros
+    usage: Json | None = None
 
 
 @record
@@ -171,6 +172,7 @@ class TaskFailed:
     attempt: int
     error_class: str
     message: str
+    usage: Json | None = None
 
 
 @record

@@ -30,11 +30,6 @@ class StepScope:
         return self.state.input
 
     @property
-    def env(self) -> dict[str, str]:
-        """Recorded operator's variables: none are offered yet."""
-        return {}
-
-    @property
     def session(self) -> SessionView:
         """The session's own facts."""
         s = self.state

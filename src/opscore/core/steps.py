@@ -70,7 +70,7 @@ STEP_KEYS_NOT_YET = (
 )
 MAX_FALLBACKS = 20
 MAX_ITEMS = 10_000
-SESSION_NAMES = frozenset({"input", "session", "env", "steps"})
+SESSION_NAMES = frozenset({"input", "session", "steps"})
 ITEM_NAMES = frozenset({"item", "index"})
 NOTHING = Value({}, dynamic=False)
 

@@ -19,9 +19,13 @@ class Completed:
 
 @record
 class Failed:
-    """The attempt failed: the agent said so, or it timed out, or the agent was lost."""
+    """The attempt failed: the agent said so, or it timed out, or the agent was lost.
+
+    What it used up is spent all the same.
+    """
 
     error: ErrorInfo
+    usage: Json | None = None
 
 
 @record
@@ -40,6 +44,7 @@ class Retry:
 
     error: ErrorInfo
     due: Micros
+    usage: Json | None = None
 
 
 @record
@@ -47,6 +52,7 @@ class Exhausted:
     """No further attempt of this task; its fallback may follow."""
 
     error: ErrorInfo
+    usage: Json | None = None
 
 
 Settlement = Completed | Retry | Exhausted | Released
@@ -82,14 +88,8 @@ def settle(
         case Completed() | Released():
             return outcome
         case Failed(error):
-            return after_failure(task, policy, error, now, chance)
-
-
-def after_failure(
-    task: TaskState, policy: RetryPolicy, error: ErrorInfo, now: Micros, chance: float
-) -> Retry | Exhausted:
-    """Another attempt within the budget, or the end of this task."""
-    failures = task.failures + 1
-    if is_retried(policy, error, failures, task.allowance):
-        return Retry(error, now + retry_delay(policy, error, failures, chance))
-    return Exhausted(error)
+            failures = task.failures + 1
+            if is_retried(policy, error, failures, task.allowance):
+                due = now + retry_delay(policy, error, failures, chance)
+                return Retry(error, due, outcome.usage)
+            return Exhausted(error, outcome.usage)

@@ -104,6 +104,8 @@ class StepRecord:
     started_at: Micros | None
     finished_at: Micros | None
     error: ErrorInfo | None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,6 @@ class SessionSummary:
     workflow: str
     version: str
     status: SessionStatus
-    waiting_for: str | None
     priority: int
     labels: Mapping[str, str]
     agent_id: str | None
@@ -129,6 +130,7 @@ class SessionSummary:
 class SessionRecord(SessionSummary):
     """A session in full."""
 
+    waiting_for: str | None = None
     cancelling: bool = False
     input: Json = b"{}"
     context: Json = b"{}"

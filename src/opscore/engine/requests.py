@@ -173,14 +173,15 @@ def _task_of(unit: Unit, task_id: str) -> tuple[SessionState | None, TaskState |
 
 
 def _outcome(report: SettlementReport) -> Outcome:
+    usage = None if report.usage is None else raw(report.usage)
     match report.outcome:
         case "completed":
-            usage = None if report.usage is None else raw(report.usage)
             return Completed(raw(report.output), usage)
         case "released":
             return Released("released by its agent")
         case _:
-            return Failed(report.error or ErrorInfo("error", "the agent gave no reason"))
+            error = report.error or ErrorInfo("error", "the agent gave no reason")
+            return Failed(error, usage)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import msgspec
 
 from opscore.core.errors import NotFound
 from opscore.core.state import SessionState, StepState
+from opscore.core.template import Step
 from opscore.core.types import ErrorInfo, SessionStatus, StepStatus, TaskStatus, session_id_of
 from opscore.engine.cache import TemplateCache
 from opscore.engine.journal import fold, public
@@ -69,7 +70,7 @@ class Views:
     async def session(self, session_id: str, namespace: str) -> SessionRecord:
         """A session in full."""
         state = await self.state(session_id, namespace)
-        order = self._templates.parsed(state.namespace, state.workflow, state.version).order
+        template = self._templates.parsed(state.namespace, state.workflow, state.version)
         return SessionRecord(
             session_id=state.session_id,
             namespace=state.namespace,
@@ -89,7 +90,7 @@ class Views:
             context=state.context,
             output=state.output,
             error=state.error,
-            steps={name: _step(state, name) for name in order},
+            steps={name: _step(state, template.steps[name]) for name in template.order},
             metadata=state.metadata,
         )
 
@@ -136,8 +137,8 @@ def waiting_for(state: SessionState) -> str | None:
     return "agent" if queued else "time"
 
 
-def _step(state: SessionState, name: str) -> StepRecord:
-    step = state.steps.get(name) or StepState()
+def _step(state: SessionState, defined: Step) -> StepRecord:
+    step = state.steps.get(defined.name) or StepState()
     total = len(step.items) if step.items is not None else 1
     never = step.status is StepStatus.PENDING and state.finished_at is not None
     return StepRecord(
@@ -150,6 +151,8 @@ def _step(state: SessionState, name: str) -> StepRecord:
         started_at=step.started_at,
         finished_at=step.finished_at,
         error=step.error,
+        labels=defined.labels,
+        description=defined.description,
     )
 
 
@@ -161,7 +164,6 @@ def summary_of(row: SessionRow) -> SessionSummary:
         workflow=row.workflow,
         version=row.version,
         status=SessionStatus(row.status),
-        waiting_for=None,
         priority=row.priority,
         labels=msgspec.json.decode(row.labels, type=dict[str, str]),
         agent_id=row.agent_id,

@@ -26,7 +26,7 @@ from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
 from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
-NAMES = ("input", "steps", "item", "index", "session", "error", "env")
+NAMES = ("input", "steps", "item", "index", "session", "error")
 NAMES_NOT_YET = ("previous", "agent")
 LIMIT = "expression_limit"
 _TOO_LARGE = "out of range for"

@@ -87,8 +87,6 @@ def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
             return _steps(wanted, scope)
         case "session":
             return _session(wanted, scope)
-        case "env":
-            return dict(scope.env)
         case "error":
             return _error(scope)
         case _:

@@ -70,19 +70,9 @@ class Run:
             session = await self.status()
         return session
 
-    async def signal(self, name: str, payload: Any = None) -> None:
-        """Send a signal to the step that waits for it."""
-        await self._calls.send(
-            "POST", f"{self._path}/signal/{segment(name)}", body=msgspec.json.encode(payload)
-        )
-
     async def cancel(self, reason: str = "") -> None:
         """Stop it: nothing new starts, running attempts are told."""
         await self._calls.send("POST", f"{self._path}/cancel", body=Reason(reason=reason))
-
-    async def why(self) -> dict[str, Any]:
-        """What it waits for."""
-        return await self._calls.get(f"{self._path}/why", dict[str, Any])
 
 
 def output_of(session: SessionView) -> Any:

@@ -111,9 +111,7 @@ class SyncRun(Face[Run]):
 
     status = plain(Run.status)
     result = plain(Run.result)
-    signal = plain(Run.signal)
     cancel = plain(Run.cancel)
-    why = plain(Run.why)
 
 
 class SyncAgents(Face[Agents]):

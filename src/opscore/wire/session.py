@@ -91,6 +91,8 @@ class StepView(Output):
     started_at: str | None = None
     finished_at: str | None = None
     error: TaskError | None = None
+    labels: dict[str, str] = {}
+    description: str = ""
 
 
 class SessionView(Output):
@@ -123,7 +125,6 @@ class SessionSummary(Output):
     workflow: str
     version: str
     status: SessionWord
-    waiting_for: str | None
     priority: int
     labels: dict[str, str]
     agent_id: str | None
