@@ -89,27 +89,43 @@ async def end(process: asyncio.subprocess.Process) -> None:
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
-    except BaseException:
+    except TimeoutError:
+        sys.stderr.write(
+            f"a process of the measurement did not stop and is killed: {process.pid}\n"
+        )
+    finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-        raise
 
 
 async def answer(answers: Answers) -> None:
-    """The child's side: answer until the input ends. `cpu` is answered for all."""
-    questions = _questions()
-    while line := await questions.get():
-        verb, given = msgspec.json.decode(line, type=tuple[str, dict[str, Any]])
+    """The child's side: answer until the input ends, which also breaks an answer off.
+
+    `cpu` is answered for all.
+    """
+    questions: asyncio.Queue[bytes] = asyncio.Queue()
+    ended = asyncio.Event()
+    _read(questions, ended)
+    async with asyncio.TaskGroup() as group:
+        answering = group.create_task(_answer_all(questions, answers))
+        ending = group.create_task(ended.wait())
+        await asyncio.wait({answering, ending}, return_when=asyncio.FIRST_COMPLETED)
+        answering.cancel()
+        ending.cancel()
+
+
+async def _answer_all(questions: asyncio.Queue[bytes], answers: Answers) -> None:
+    while True:
+        verb, given = msgspec.json.decode(await questions.get(), type=tuple[str, dict[str, Any]])
         found = time.process_time() if verb == "cpu" else await answers[verb](**given)
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _questions() -> asyncio.Queue[bytes]:
-    """Lines of the input as they come, then an empty one; a thread reads, so nothing blocks."""
+def _read(questions: asyncio.Queue[bytes], ended: asyncio.Event) -> None:
+    """Pass on the lines of the input as they come; a thread reads, so nothing blocks."""
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[bytes] = asyncio.Queue()
 
     def read() -> None:
         # Not `sys.stdin`: its lock, held while reading, would get in the way of a crash's exit.
@@ -117,8 +133,7 @@ def _questions() -> asyncio.Queue[bytes]:
         while piece := os.read(0, LINE_LIMIT):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                loop.call_soon_threadsafe(queue.put_nowait, line)
-        loop.call_soon_threadsafe(queue.put_nowait, b"")
+                loop.call_soon_threadsafe(questions.put_nowait, line)
+        loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=read, name="opscore-bench-input", daemon=True).start()
-    return queue

@@ -36,7 +36,9 @@ class Load:
 
     def _completed(self, event: EventRecord) -> None:
         assert event.session_id is not None
-        self._end_of(event.session_id).set_result(time.perf_counter())
+        end = self._end_of(event.session_id)
+        if not end.done():  # the run was broken off
+            end.set_result(time.perf_counter())
 
     def _end_of(self, session_id: str) -> asyncio.Future[float]:
         future = self._ended.get(session_id)
