@@ -121,8 +121,8 @@ async def test_queues_are_counted(tmp_path: Path) -> None:
     async with open_house(tmp_path / "ops.db") as house:
         await begun(house, "ses_a", "ses_b")
         assert await house.store.queues() == {("default", "cap:work"): 2}
-        facts = await house.store.facts()
-        assert (facts.counts["sessions"], facts.counts["ready"]) == (2, 2)
+        counts = await house.store.counts()
+        assert (counts["sessions"], counts["ready"], counts["completed"]) == (2, 2, 0)
 
 
 # -- changes of one batch -------------------------------------------------------------------

@@ -22,7 +22,6 @@ UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 GAP = "  "
-NARROW = 100
 
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, str | Callable[[Row], object]]]

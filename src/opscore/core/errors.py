@@ -24,7 +24,6 @@ class Fault:
     hint: str = ""
     line: int | None = None
     column: int | None = None
-    severity: str = "error"
     at_key: bool = False
 
 

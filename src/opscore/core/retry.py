@@ -13,7 +13,6 @@ AGENT_LOST = "agent_lost"
 TIMEOUT = "timeout"
 CANCELLED = "cancelled"
 FATAL = "fatal"
-RATE_LIMITED = "rate_limited"
 FALLBACK_REQUESTED = "fallback_requested"
 
 NEVER_RETRIED = frozenset(

@@ -74,14 +74,6 @@ class Registry:
         """The agents that offer a capability."""
         return [a for a in self.agents(namespace) if capability in a.capabilities]
 
-    def by_capability(self, namespace: str) -> dict[str, list[Agent]]:
-        """A snapshot: every capability that is offered, and by whom."""
-        found: dict[str, list[Agent]] = {}
-        for agent in self.agents(namespace):
-            for capability in agent.capabilities:
-                found.setdefault(capability, []).append(agent)
-        return found
-
     def last_seq(self, agent_id: str) -> int | None:
         """Where the journal of an agent, present or gone since the start, ends; None: not known."""
         agent = self._agents.get(agent_id)

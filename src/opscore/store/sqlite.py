@@ -15,7 +15,6 @@ from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import Location, connect, locate, open_writer, own
-from opscore.store.migrate import SCHEMA_VERSION
 from opscore.store.rows import (
     AgentRow,
     Changes,
@@ -31,7 +30,7 @@ from opscore.store.rows import (
     TemplateRow,
     Wants,
 )
-from opscore.store.store import DueWork, Filters, StoreFacts
+from opscore.store.store import DueWork, Filters
 
 T = TypeVar("T")
 
@@ -333,25 +332,17 @@ class SqliteStore:
         """See `Store.renew_leases`."""
         await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (until,)))
 
-    async def facts(self) -> StoreFacts:
-        """See `Store.facts`."""
-        return await self._on_reader(self._facts)
+    async def counts(self) -> dict[str, int]:
+        """See `Store.counts`."""
+        return await self._on_reader(self._counts)
 
-    def _facts(self) -> StoreFacts:
+    def _counts(self) -> dict[str, int]:
         counts = {
             table: self._r.execute(f"select count(*) from {table}").get
             for table in sql.COUNTED_TABLES
         }
-        pages, size = self._r.pragma("page_count"), self._r.pragma("page_size")
-        assert isinstance(pages, int) and isinstance(size, int)
-        return StoreFacts(
-            kind="sqlite",
-            location=self._location.text,
-            schema_version=SCHEMA_VERSION,
-            engine_version=f"SQLite {apsw.sqlite_lib_version()}",
-            bytes_used=pages * size,
-            counts=counts,
-        )
+        counts["completed"] = self._r.execute(sql.COUNT_COMPLETED).get
+        return counts
 
     # -- threads ----------------------------------------------------------------------------
 

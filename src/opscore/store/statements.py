@@ -214,3 +214,6 @@ def where(conditions: dict[str, str], filters: Filters) -> tuple[str, list[Any]]
             texts.append(conditions[name])
             given += [value] * conditions[name].count("?")
     return " and ".join(texts) or "true", given
+
+
+COUNT_COMPLETED = "select count(*) from tasks where status = 'completed'"

@@ -36,18 +36,6 @@ class DueWork:
     next_at: Micros | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
-    """What `doctor` and `/ready` show."""
-
-    kind: str
-    location: str
-    schema_version: int
-    engine_version: str
-    bytes_used: int
-    counts: Mapping[str, int]
-
-
 class Store(Protocol):
     """A journal with its queues. One `transact` at a time; reads run beside it."""
 
@@ -136,6 +124,6 @@ class Store(Protocol):
         """On opening: every attempt in flight has until then to give a sign of life."""
         ...
 
-    async def facts(self) -> StoreFacts:
-        """Figures for people."""
+    async def counts(self) -> dict[str, int]:
+        """Rows by table, and under `completed` the tasks that are."""
         ...

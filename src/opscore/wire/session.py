@@ -23,12 +23,6 @@ from opscore.wire.task import TaskError
 SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
 
 
-class Callback(Input):
-    """Where the completion is to be announced."""
-
-    url: Text
-
-
 class StartSession(Input):
     """`POST /session`."""
 
