@@ -194,7 +194,7 @@ def test_the_older_format_is_read_from_text() -> None:
         "tasks": [{"taskId": "a", "nextTaskId": "b"}, {"taskId": "b", "agentCapability": "c"}],
     }
     found = read_template(json.dumps(older))
-    assert found.steps["a"].target == Target()
+    assert found.steps["a"].work == Target()
     assert json.loads(found.source) == older
     older["tasks"][1]["agentCapability"] = 5
     assert refused(json.dumps(older, indent=0), "w.json")[0].startswith("w.json:12:20: capability")

@@ -53,7 +53,7 @@ def test_the_smallest_template() -> None:
     found = template()
     assert (found.name, found.version, found.order, found.roots) == ("t", "1", ("a",), ("a",))
     assert (found.source, found.digest) == (b"source", "digest")
-    assert found.steps["a"].target == Target(capability="c")
+    assert found.steps["a"].work == Target(capability="c")
     assert found.steps["a"].retry == RetryPolicy()
     assert found.steps["a"].timeout == Timeouts()
     assert not found.steps["a"].with_.dynamic
@@ -70,7 +70,7 @@ def test_needs_make_a_graph() -> None:
     assert found.order == ("a", "b", "c")
     assert found.dependents == {"a": ("c", "b"), "b": ("c",), "c": ()}
     assert found.steps["c"].ancestors == {"a", "b"}
-    assert found.steps["b"].target == Target(agent="y")
+    assert found.steps["b"].work == Target(agent="y")
 
 
 def test_step_keys_merge_over_defaults() -> None:

@@ -50,12 +50,12 @@ def test_a_sequence_of_tasks() -> None:
     assert (found.name, found.version, found.description) == ("sample_workflow_id", "1.0", "Sample")
     assert found.order == ("task_1", "task_2")
     first, second = found.steps["task_1"], found.steps["task_2"]
-    assert first.target == Target(capability="test_capability")
+    assert first.work == Target(capability="test_capability")
     assert first.description == "First"
     assert not first.with_.dynamic
     assert first.with_.tree == {"a": "${{ not an expression"}
     assert second.needs == ("task_1",)
-    assert second.target == Target()
+    assert second.work == Target()
 
 
 def test_ids_become_step_names() -> None:

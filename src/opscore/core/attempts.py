@@ -5,11 +5,11 @@ from __future__ import annotations
 from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
+from opscore.core.kinds.task import create_task
 from opscore.core.progress import (
     Draft,
     Refused,
     conclude,
-    create_task,
     fail_step,
     materialise_step,
     step_ended,

@@ -17,7 +17,7 @@ from opscore.core.expressions import (
 )
 from opscore.core.scope import StepScope
 from opscore.core.state import SessionState, TaskState, running_attempt
-from opscore.core.template import Step, Target, Template, Value
+from opscore.core.template import Step, Template
 from opscore.core.types import (
     CANCEL_GRACE,
     MAX_ITEMS_PER_COMMIT,
@@ -29,8 +29,6 @@ from opscore.core.types import (
     Json,
     Micros,
     StepStatus,
-    ready_order,
-    task_id_of,
 )
 
 
@@ -117,32 +115,24 @@ def _start_step(draft: Draft, step: Step) -> None:
         step.condition, draft.scope(step)
     ):
         draft.emit(ev.StepSkipped(step.name, f"the condition is false: {step.condition}"))
-    elif step.value is not None:
-        draft.emit(ev.StepCompleted(step.name, _computed(draft, step, step.value)))
-    elif step.foreach is not None:
-        items = tuple(draft.expressions.items(step.foreach, draft.scope(step)))
-        draft.emit(ev.StepExpanded(step.name, items))
-        materialise(draft, step)
-        if not items:
-            draft.emit(ev.StepCompleted(step.name))
     else:
-        create_task(draft, step, None, None, 0)
+        step.kind.start(draft, step)
 
 
-def _computed(draft: Draft, step: Step, value: Value) -> Json:
-    """The value of a computed step; under `foreach` the list of the items' values."""
-    if step.foreach is None:
-        return draft.expressions.render(value, draft.scope(step))
-    items = draft.expressions.items(step.foreach, draft.scope(step))
-    outputs = [
-        draft.expressions.render(value, draft.scope(step, item, index))
-        for index, item in enumerate(items)
-    ]
-    return draft.expressions.join(outputs)
+def expand(draft: Draft, step: Step) -> None:
+    """Begin a `foreach`: note its items and start the first of them."""
+    assert step.foreach is not None
+    items = tuple(draft.expressions.items(step.foreach, draft.scope(step)))
+    draft.emit(ev.StepExpanded(step.name, items))
+    materialise(draft, step)
+    if not items:
+        draft.emit(ev.StepCompleted(step.name))
 
 
 def materialise(draft: Draft, step: Step) -> None:
-    """Make tasks for the next items of a `foreach`, as many as `maxParallel` and budget allow."""
+    """Start the next items of a `foreach`, as many as `maxParallel` and budget allow."""
+    start_item = step.kind.start_item
+    assert start_item is not None
     state = draft.state.steps[step.name]
     items = state.items or ()
     index = state.next_index
@@ -152,62 +142,8 @@ def materialise(draft: Draft, step: Step) -> None:
         if state.outputs[index] is None:
             if not draft.spend():
                 return
-            create_task(draft, step, items[index], index, 0)
+            start_item(draft, step, items[index], index)
         index += 1
-
-
-def create_task(
-    draft: Draft, step: Step, item: Json | None, index: int | None, member: int
-) -> None:
-    """Make the task of a step, of one of its items, or of one member of its fallback chain.
-
-    Raises ExpressionFailed when the input cannot be rendered or is too large.
-    """
-    target = step.target if member == 0 else step.fallback[member - 1].target
-    assert target is not None and step.target is not None
-    rendered = draft.expressions.render(step.with_, draft.scope(step, item, index))
-    if len(rendered) > draft.payload_limit:
-        raise ExpressionFailed(
-            f"the input of step {step.name} has {len(rendered)} bytes; "
-            f"the limit is {draft.payload_limit}",
-            "payload_too_large",
-        )
-    state = draft.state
-    number = len(state.tasks) + 1
-    priority = state.priority if step.priority is None else step.priority
-    due = state.due if state.due is not None and state.due > draft.now else None
-    capability, agent = _addressee(state, step.target, target)
-    draft.emit(
-        ev.TaskCreated(
-            task_id=task_id_of(state.session_id, number),
-            step=step.name,
-            index=index,
-            member=member,
-            capability=capability,
-            agent=agent,
-            input=rendered,
-            priority=priority,
-            order=ready_order(draft.now, priority) + number,
-            due=due,
-            queue_deadline=None if due is not None else draft.queue_deadline(step),
-        )
-    )
-
-
-def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str | None, str | None]:
-    """Capability and agent name of a task. A session bound to an agent prefers that agent."""
-    capability = target.capability or (first.capability if target is not first else None)
-    if target.agent is not None:
-        return capability, target.agent
-    if state.agent_name is not None and (
-        capability is None or capability in state.agent_capabilities
-    ):
-        return capability, state.agent_name
-    if capability is None:
-        raise ExpressionFailed(
-            "the step names no capability, and the session is bound to no agent", "fatal"
-        )
-    return capability, None
 
 
 def step_ended(draft: Draft, name: str) -> None:

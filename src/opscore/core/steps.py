@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opscore.core.expressions import ExpressionScope
+from opscore.core.kinds import KIND_KEYS, KIND_OF, MODIFIERS
+from opscore.core.kinds.kind import Kind
+from opscore.core.kinds.task import TASK, read_target
 from opscore.core.policies import (
     RetryKeys,
     TimeoutKeys,
@@ -20,7 +23,6 @@ from opscore.core.template import (
     FallbackMember,
     RetryPolicy,
     Step,
-    Target,
     Timeouts,
     Value,
 )
@@ -54,16 +56,11 @@ CEL_WORDS = frozenset(
 )
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 
-KINDS = ("capability", "agent", "value")
 KINDS_NOT_YET = ("workflow", "wait", "signal", "approval")
-TASK_ONLY = ("with", "retry", "timeout", "fallback", "priority")
-"""Modifiers that mean nothing on a computed step."""
+MEMBERS = ("capability", "agent", "value")
+"""What a member of a fallback chain can be."""
 
-STEP_KEYS = (
-    *KINDS,
-    *("needs", "if", "when", "with", "foreach", "maxParallel", "failures"),
-    *("retry", "timeout", "fallback", "priority", "labels", "description"),
-)
+STEP_KEYS = (*KIND_KEYS, "needs", "if", "when", *MODIFIERS, "labels", "description")
 STEP_KEYS_NOT_YET = (
     *KINDS_NOT_YET,
     *("repeat", "compensate", "continueOnError", "concurrency", "rate", "match", "output"),
@@ -125,8 +122,8 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
     _check_words(reader, node, where)
     return Step(
         name=name,
-        target=_read_target(reader, node, where) if kind != "value" else None,
-        value=reader.value(node["value"], f"{where}/value", scope) if kind == "value" else None,
+        kind=kind,
+        work=kind.read(reader, node, where, scope),
         needs=around.needs[name],
         ancestors=around.ancestors.get(name, frozenset()),
         condition=reader.condition(node["if"], f"{where}/if", around.scope(name))
@@ -148,22 +145,24 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
     )
 
 
-def _read_kind(reader: Reader, node: Mapping[str, object], where: str, *, bound: bool) -> str:
-    kinds = [kind for kind in (*KINDS, *KINDS_NOT_YET) if kind in node]
-    if len(kinds) > 1:
-        message = f"a step is exactly one of {', '.join(KINDS)}; this one has {' and '.join(kinds)}"
-        reader.fault(where + pointer(kinds[1]), message, "make two steps of it")
+def _read_kind(reader: Reader, node: Mapping[str, object], where: str, *, bound: bool) -> Kind:
+    """The kind of a step. One that names none, or is refused, is read as a task."""
+    keys = [key for key in (*KIND_KEYS, *KINDS_NOT_YET) if key in node]
+    if len(keys) > 1:
+        known = ", ".join(KIND_KEYS)
+        message = f"a step is exactly one of {known}; this one has {' and '.join(keys)}"
+        reader.fault(where + pointer(keys[1]), message, "make two steps of it")
     # An unknown key is most likely the misspelt kind, and it is a fault already.
     slipped = any(key not in STEP_KEYS and not key.startswith("x-") for key in node)
-    if not kinds and not bound and not slipped:
-        hint = f"add one of: {', '.join(KINDS)}"
+    if not keys and not bound and not slipped:
+        hint = f"add one of: {', '.join(KIND_KEYS)}"
         reader.fault(where, "the step does not say what it does", hint)
-    kind = kinds[0] if kinds else "bound"
-    if kinds == ["value"]:
-        for key in TASK_ONLY:
-            if key in node:
-                hint = "a step with 'value' is computed, no agent runs it"
-                reader.fault(where + pointer(key), f"'{key}' means nothing beside 'value'", hint)
+    kind = KIND_OF.get(keys[0], TASK) if keys else TASK
+    if len(keys) == 1:
+        for key in MODIFIERS:
+            if key in node and key not in kind.modifiers:
+                message = f"'{key}' means nothing beside '{keys[0]}'"
+                reader.fault(where + pointer(key), message, kind.why_not)
     return kind
 
 
@@ -174,15 +173,6 @@ def _check_words(reader: Reader, node: Mapping[str, object], where: str) -> None
             shown = node[key] if isinstance(node[key], str) else kind_of(node[key])
             hint = f"leave it out, or write '{key}: {only}'"
             reader.fault(where + pointer(key), f"'{key}: {shown}' {NOT_YET}", hint)
-
-
-def _read_target(reader: Reader, node: Mapping[str, object], where: str) -> Target:
-    capability = agent = None
-    if "capability" in node:
-        capability = reader.name(node["capability"], f"{where}/capability", "capability")
-    elif "agent" in node:
-        agent = reader.name(node["agent"], f"{where}/agent", "agent")
-    return Target(capability, agent)
 
 
 def _read_foreach(
@@ -268,11 +258,11 @@ def _read_member(
     node = reader.mapping(member, where, "a fallback")
     if node is None:
         return None
-    reader.known_keys(node, where, KINDS, KINDS_NOT_YET)
-    kinds = [kind for kind in KINDS if kind in node]
-    if len(kinds) > 1 or not any(kind in node for kind in (*KINDS, *KINDS_NOT_YET)):
-        reader.fault(where, f"a fallback is exactly one of {', '.join(KINDS)}")
+    reader.known_keys(node, where, MEMBERS, KINDS_NOT_YET)
+    kinds = [kind for kind in MEMBERS if kind in node]
+    if len(kinds) > 1 or not any(kind in node for kind in (*MEMBERS, *KINDS_NOT_YET)):
+        reader.fault(where, f"a fallback is exactly one of {', '.join(MEMBERS)}")
         return None
     if kinds == ["value"]:
         return FallbackMember(value=reader.value(node["value"], f"{where}/value", scope))
-    return FallbackMember(target=_read_target(reader, node, where))
+    return FallbackMember(target=read_target(reader, node, where, scope))

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from opscore.core.types import SECOND, Json, Micros
+
+if TYPE_CHECKING:
+    from opscore.core.kinds.kind import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,11 @@ class FallbackMember:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A node of the graph. Exactly one of `target` (a task) and `value` (computed) is set."""
+    """A node of the graph. `work` is what its kind's reader made of the kind's key."""
 
     name: str
-    target: Target | None
-    value: Value | None
+    kind: Kind
+    work: object
     needs: tuple[str, ...]
     ancestors: frozenset[str]
     condition: str | None

@@ -1,0 +1,106 @@
+"""A task: work for an agent with a capability, or for one agent by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from opscore.core import events as ev
+from opscore.core.expressions import ExpressionFailed, ExpressionScope
+from opscore.core.kinds.kind import Kind
+from opscore.core.progress import Draft, expand
+from opscore.core.reading import Reader
+from opscore.core.state import SessionState
+from opscore.core.template import Step, Target
+from opscore.core.types import Json, ready_order, task_id_of
+
+
+def read_target(
+    reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope
+) -> Target:
+    """`capability: NAME` or `agent: NAME`; neither in a step of the older format."""
+    capability = agent = None
+    if "capability" in node:
+        capability = reader.name(node["capability"], f"{where}/capability", "capability")
+    elif "agent" in node:
+        agent = reader.name(node["agent"], f"{where}/agent", "agent")
+    return Target(capability, agent)
+
+
+def _start(draft: Draft, step: Step) -> None:
+    if step.foreach is not None:
+        expand(draft, step)
+    else:
+        create_task(draft, step, None, None, 0)
+
+
+def _start_item(draft: Draft, step: Step, item: Json, index: int) -> None:
+    create_task(draft, step, item, index, 0)
+
+
+def create_task(
+    draft: Draft, step: Step, item: Json | None, index: int | None, member: int
+) -> None:
+    """Make the task of a step, of one of its items, or of one member of its fallback chain.
+
+    Raises ExpressionFailed when the input cannot be rendered or is too large.
+    """
+    first = step.work
+    target = first if member == 0 else step.fallback[member - 1].target
+    assert isinstance(first, Target) and isinstance(target, Target)
+    rendered = draft.expressions.render(step.with_, draft.scope(step, item, index))
+    if len(rendered) > draft.payload_limit:
+        raise ExpressionFailed(
+            f"the input of step {step.name} has {len(rendered)} bytes; "
+            f"the limit is {draft.payload_limit}",
+            "payload_too_large",
+        )
+    state = draft.state
+    number = len(state.tasks) + 1
+    priority = state.priority if step.priority is None else step.priority
+    due = state.due if state.due is not None and state.due > draft.now else None
+    capability, agent = _addressee(state, first, target)
+    draft.emit(
+        ev.TaskCreated(
+            task_id=task_id_of(state.session_id, number),
+            step=step.name,
+            index=index,
+            member=member,
+            capability=capability,
+            agent=agent,
+            input=rendered,
+            priority=priority,
+            order=ready_order(draft.now, priority) + number,
+            due=due,
+            queue_deadline=None if due is not None else draft.queue_deadline(step),
+        )
+    )
+
+
+def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str | None, str | None]:
+    """Capability and agent name of a task. A session bound to an agent prefers that agent."""
+    capability = target.capability or (first.capability if target is not first else None)
+    if target.agent is not None:
+        return capability, target.agent
+    if state.agent_name is not None and (
+        capability is None or capability in state.agent_capabilities
+    ):
+        return capability, state.agent_name
+    if capability is None:
+        raise ExpressionFailed(
+            "the step names no capability, and the session is bound to no agent", "fatal"
+        )
+    return capability, None
+
+
+TASK = Kind(
+    name="task",
+    keys=("capability", "agent"),
+    modifiers=frozenset(
+        {"with", "foreach", "maxParallel", "failures"}
+        | {"retry", "timeout", "fallback", "priority"}
+    ),
+    why_not="",
+    read=read_target,
+    start=_start,
+    start_item=_start_item,
+)
