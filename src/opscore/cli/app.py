@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("opscore.cli.doctor:doctor", "Examine this machine, the database and the server."),
     "bench": ("opscore.cli.bench:bench", "Measure."),
     "agent": ("opscore.cli.agent:app", "Agents: what they can do and what they are doing."),
-    "workflow": ("opscore.cli.workflow:app", "Templates: apply, check, read."),
+    "workflow": ("opscore.cli.workflow:app", "Templates: apply, check, try out, read."),
     "session": ("opscore.cli.session:app", "Sessions: start, follow, control."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
 }

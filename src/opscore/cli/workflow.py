@@ -13,12 +13,14 @@ from opscore.cli.app import noun
 from opscore.cli.exits import Stop, usage
 from opscore.cli.inputs import read_text
 from opscore.cli.output import Columns, block, complain, fields, print_list, print_one, say
+from opscore.cli.rehearse import rehearse
 from opscore.cli.settings import DEFAULTS, Common
 
 if TYPE_CHECKING:
     from opscore.cli.remote import Remote
 
-app = noun("workflow", "Templates: apply, check, read.")
+app = noun("workflow", "Templates: apply, check, try out, read.")
+app.command(rehearse, name="test")
 
 SUFFIXES = (".yaml", ".yml", ".json")
 Files = Annotated[str, Parameter(help="A template, a directory of templates, or - for stdin.")]
