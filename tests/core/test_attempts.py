@@ -44,6 +44,14 @@ def test_a_claim_begins_an_attempt_with_its_own_deadline() -> None:
     assert scene.status is SessionStatus.PROCESSING
 
 
+def test_a_claim_carries_the_lease_that_its_step_sets() -> None:
+    scene = one(timeout={"heartbeat": "2m"})
+    scene.claim()
+    claimed = scene.events[-1]
+    assert isinstance(claimed, ev.TaskClaimed)
+    assert claimed.heartbeat == 120 * SECOND
+
+
 @pytest.mark.parametrize("task_id", ["tsk_0-1", "tsk_0-9", "nonsense"])
 def test_only_an_available_task_can_be_claimed(task_id: str) -> None:
     scene = one()

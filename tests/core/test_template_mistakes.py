@@ -112,7 +112,7 @@ OF_STEPS: list[Row] = [
     ({"timeout": 5}, "/timeout", "needs a unit"),
     ({"timeout": "5"}, "/timeout", "'5' is not a duration (write a number with a unit"),
     ({"timeout": "31d"}, "/timeout", "not a duration"),
-    ({"timeout": {"heartbeat": "5s"}}, "/timeout/heartbeat", "not supported"),
+    ({"timeout": {"heartbeat": "900ms"}}, "/timeout/heartbeat", "must be 1s or longer"),
     ({"timeout": {"atempt": "5s"}}, "/timeout/atempt", "did you mean 'attempt'?"),
     ({"retry": 0}, "/retry", "from 1 to 1000, not 0"),
     ({"retry": "3"}, "/retry", "a number or a mapping, not text"),

@@ -172,7 +172,10 @@ async def test_a_cancelled_session_cancels_the_coroutine() -> None:
         assert (await w.ended(session)).status is SessionStatus.CANCELLED
 
 
-async def test_heartbeats_keep_long_work() -> None:
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "step"), [(None, 60, 2), ({"heartbeat": "3s"}, 12, 0.5)]
+)
+async def test_heartbeats_keep_long_work(timeout: Any, seconds: float, step: float) -> None:
     go_on = asyncio.Event()
 
     async def long(_: Any) -> str:
@@ -181,9 +184,9 @@ async def test_heartbeats_keep_long_work() -> None:
 
     async with whole() as w:
         await local(w, work=long)
-        _, session = await w.ops.enqueue_task(TaskRequest(capability="work"))
+        _, session = await w.ops.enqueue_task(TaskRequest(capability="work", timeout=timeout))
         await w.calm()
-        await w.pass_by(60, 2)
+        await w.pass_by(seconds, step)
         go_on.set()
         assert await output_of(w, session) == "done"
         (task,) = (await w.ops.list_tasks(session=session)).items

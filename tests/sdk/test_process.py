@@ -83,6 +83,30 @@ async def test_a_blocked_loop_loses_no_lease(server: FakeServer) -> None:
         await thread
 
 
+async def test_the_shortest_lease_sets_the_pace(server: FakeServer) -> None:
+    server.heartbeat_seconds = 1000.0
+    gate = asyncio.Event()
+    agent = Agent("worker", url=server.url, instance_id="one", max_in_flight=2)
+
+    @agent.task("wait")
+    async def wait() -> None:
+        await gate.wait()
+
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(agent.serve())
+        link = await server.link()
+        usual, short = attempt_of("wait", {}, number=1), attempt_of("wait", {}, number=2)
+        short.lease_seconds = 0.1
+        await link.tasks(usual)
+        await link.tasks(short)
+        beats = 0
+        while beats < 3:
+            beats += ("tsk_2", 1) in (await server.beats.get()).attempts
+        gate.set()
+        await link.settlements()
+        serving.cancel()
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 async def test_a_signal_drains(server: FakeServer, sent: signal.Signals) -> None:

@@ -103,3 +103,42 @@ async def test_hello_after_the_settlement_in_one_batch_returns_nothing(house: Ho
     settle = OnSession("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
     assert await house.all(settle, Reclaim("i1", [])) == [None, ([], [])]
     assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
+
+
+# -- leases of a step's own length ----------------------------------------------------------
+
+LONG = "tsk_b-1"
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncGenerator[House]:
+    """A running task whose step asks for a sign of life every 2 s, and one that asks every 60 s."""
+    async with open_house(tmp_path / "ops.db") as house:
+        for name, length in (("a", "2s"), ("b", "60s")):
+            step = {"capability": "work", "timeout": {"heartbeat": length}}
+            template = {"name": name, "version": "1", "steps": {"a": step}}
+            await house.start(house.template(template), f"ses_{name}", {})
+            await house.on(f"ses_{name}", cmd.Claim(f"tsk_{name}-1", "agt_1", "i1"))
+        yield house
+
+
+async def overdue(house: House) -> list[str]:
+    return sorted(row.task_id for row in (await house.store.due(house.now, 10)).leases)
+
+
+async def test_a_step_sets_the_length_of_its_leases(own: House) -> None:
+    own.now += 1 * SECOND
+    assert await own.all(Beat([(TASK, 1)])) == [[]]
+    own.now += int(1.9 * SECOND)
+    assert await overdue(own) == [], "a heartbeat gives the whole of its own lease again"
+    own.now += 1 * SECOND
+    assert await overdue(own) == [TASK]
+    own.now += 60 * SECOND
+    assert await overdue(own) == [TASK, LONG]
+
+
+async def test_opening_gives_every_attempt_at_least_the_usual_lease(own: House) -> None:
+    await own.store.renew_leases(own.now, 15 * SECOND)
+    for seconds, expected in ((14, []), (2, [TASK]), (43, [TASK]), (2, [TASK, LONG])):
+        own.now += seconds * SECOND
+        assert await overdue(own) == expected

@@ -49,6 +49,7 @@ def attempt_view(claimed: ClaimedAttempt) -> Attempt:
         lease_until=moment(claimed.lease_until),
         deadline=moment_or_none(claimed.deadline),
         traceparent=claimed.traceparent,
+        lease_seconds=msgspec.UNSET if claimed.heartbeat is None else claimed.heartbeat / SECOND,
     )
 
 

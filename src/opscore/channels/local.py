@@ -13,10 +13,12 @@ import msgspec
 import structlog
 
 from opscore.core.errors import OpsCoreError
-from opscore.core.types import ErrorInfo, Micros
+from opscore.core.types import SECOND, ErrorInfo, Micros
 from opscore.engine.lifecycle import AgentDetails, Connection, Lifecycle
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
+
+BEATS_PER_LEASE = 3
 
 Function = Callable[[Any], Any]
 """Takes the decoded input; may be a coroutine function; what it gives is the output."""
@@ -52,7 +54,10 @@ class LocalReceiver:
         self._settle = settle
         self._spawn = spawn
         self._running: dict[tuple[str, int], asyncio.Task[Any]] = {}
+        self._leases: dict[tuple[str, int], Micros] = {}
         self._done: list[SettlementReport] = []
+        self.lease_given: Callable[[], None] | None = None
+        """Called when an attempt begins that has a lease of its own."""
         self._closed = False
 
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
@@ -61,6 +66,14 @@ class LocalReceiver:
             key = (attempt.task_id, attempt.attempt)
             task = self._running[key] = self._spawn(self._run(attempt, key))
             task.add_done_callback(partial(self._never_ran, attempt, key))
+            if attempt.heartbeat is not None:
+                self._short(key, attempt.heartbeat, task)
+
+    def _short(self, key: tuple[str, int], lease: Micros, task: asyncio.Task[Any]) -> None:
+        self._leases[key] = lease
+        task.add_done_callback(lambda _: self._leases.pop(key, None))
+        if self.lease_given is not None:
+            self.lease_given()
 
     def cancel(
         self, attempts: Sequence[tuple[str, int]], reason: str, grace_seconds: float
@@ -79,6 +92,11 @@ class LocalReceiver:
         self._closed = True
         for task in list(self._running.values()):
             task.cancel(reason)
+
+    @property
+    def shortest_lease(self) -> Micros | None:
+        """Of the attempts that run now, among those whose steps set one."""
+        return min(self._leases.values(), default=None)
 
     @property
     def holding(self) -> list[tuple[str, int]]:
@@ -197,6 +215,7 @@ class LocalAgent:
         self._receiver = LocalReceiver(functions, home.orchestration.settle, home.spawn)
         self._connection: Connection | None = None
         self._beating: asyncio.Task[Any] | None = None
+        self._pace = 0.0
 
     async def join(self, max_in_flight: int) -> None:
         """Register and take work. Raises Conflict, Invalid as registration does."""
@@ -216,7 +235,20 @@ class LocalAgent:
             holding=[],
             receiver=self._receiver,
         )
-        self._beating = self._home.every(self._home.heartbeat_seconds, self._beat)
+        self._receiver.lease_given = self._keep_pace
+        self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Beat often enough for the shortest lease that is held."""
+        shortest = self._receiver.shortest_lease
+        usual = self._home.heartbeat_seconds
+        pace = usual if shortest is None else min(usual, shortest / SECOND / BEATS_PER_LEASE)
+        if pace == self._pace:
+            return
+        self._pace = pace
+        if self._beating is not None:
+            self._beating.cancel()
+        self._beating = self._home.every(pace, self._beat)
 
     async def leave(self) -> None:
         """Take no more work. Idempotent."""
@@ -234,3 +266,4 @@ class LocalAgent:
         except OpsCoreError as error:
             log.warning("local_heartbeat_failed", agent=self.name, error=str(error))
         await self._receiver.flush()
+        self._keep_pace()

@@ -36,14 +36,15 @@ def claim(draft: Draft, c: cmd.Claim) -> Refused | None:
         return Refused("conflict", f"task {c.task_id} is not available")
     if state.paused_at is not None or state.stopping is not None:
         return Refused("conflict", f"session {state.session_id} starts nothing new")
-    bound = draft.template.steps[task.step].timeout.attempt
+    bounds = draft.template.steps[task.step].timeout
     draft.emit(
         ev.TaskClaimed(
             c.task_id,
             task.attempt + 1,
             c.agent_id,
             c.instance_id,
-            None if bound is None else draft.now + bound,
+            None if bounds.attempt is None else draft.now + bounds.attempt,
+            bounds.heartbeat,
         )
     )
     return None

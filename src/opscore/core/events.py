@@ -112,7 +112,7 @@ class TaskAvailable:
 
 @record
 class TaskClaimed:
-    """An attempt began."""
+    """An attempt began. `heartbeat`: its lease, when its step sets one."""
 
     TYPE: ClassVar[str] = "task.claimed"
     VERSION: ClassVar[int] = 1
@@ -121,6 +121,7 @@ class TaskClaimed:
     agent_id: str
     instance_id: str
     deadline: Micros | None = None
+    heartbeat: Micros | None = None
 
 
 @record

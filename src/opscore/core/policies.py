@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from opscore.core.durations import show_duration
 from opscore.core.reading import Reader
 from opscore.core.template import RetryPolicy, Timeouts
 from opscore.core.trees import is_list, is_map, kind_of
-from opscore.core.types import Micros
+from opscore.core.types import SECOND, Micros
 
 BACKOFFS = ("constant", "linear", "exponential")
 RETRY_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter", "errors")
 MAX_ATTEMPTS = 1000
+STEP_TIMEOUTS: tuple[Literal["attempt", "queue", "heartbeat"], ...] = (
+    "attempt",
+    "queue",
+    "heartbeat",
+)
+SHORTEST_LEASE: Micros = 1 * SECOND
+"""Agents beat three times a lease, each beat a request: a shorter one would be all they do."""
 
 
 class RetryKeys(TypedDict, total=False):
@@ -37,6 +44,7 @@ class TimeoutKeys(TypedDict, total=False):
 
     attempt: Micros
     queue: Micros
+    heartbeat: Micros
 
 
 def read_retry(reader: Reader, node: object, where: str) -> RetryKeys:
@@ -123,23 +131,26 @@ def read_timeout(reader: Reader, node: object, where: str) -> TimeoutKeys:
         attempt = reader.duration(node, where, "timeout")
         return {"attempt": attempt} if attempt is not None else {}
     # Of a step, `total` will bound all its attempts; a template's own is `read_total`'s.
-    reader.known_keys(node, where, ("attempt", "queue"), ("heartbeat", "total"))
-    for key in ("attempt", "queue"):
+    reader.known_keys(node, where, STEP_TIMEOUTS, ("total",))
+    for key in STEP_TIMEOUTS:
         if key in node:
             found = reader.duration(node[key], f"{where}/{key}", f"timeout {key}")
             if found is not None:
                 keys[key] = found
+    if keys.get("heartbeat", SHORTEST_LEASE) < SHORTEST_LEASE:
+        shown = show_duration(SHORTEST_LEASE)
+        reader.fault(f"{where}/heartbeat", f"timeout heartbeat must be {shown} or longer")
     return keys
 
 
 def read_total(reader: Reader, node: object, where: str) -> Timeouts:
     """`timeout` of a whole template: a duration, or a mapping with `total`."""
     if is_map(node):
-        for key in ("attempt", "queue"):
+        for key in STEP_TIMEOUTS:
             if key in node:
                 hint = "move it to defaults.timeout"
                 reader.fault(f"{where}/{key}", f"'{key}' bounds a step, not a session", hint)
-        reader.known_keys(node, where, ("total", "attempt", "queue"))
+        reader.known_keys(node, where, ("total", *STEP_TIMEOUTS))
         if "total" not in node:
             return Timeouts()
         node, where = node["total"], f"{where}/total"

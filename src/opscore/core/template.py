@@ -56,10 +56,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds in microseconds; None is unbounded."""
+    """Bounds in microseconds; None is unbounded. `heartbeat` None: the server's own lease."""
 
     attempt: Micros | None = None
     queue: Micros | None = None
+    heartbeat: Micros | None = None
     total: Micros | None = None
 
 

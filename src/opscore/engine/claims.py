@@ -147,7 +147,7 @@ def _claim(
     command = cmd.Claim(row.task_id, request.agent_id, request.instance_id)
     if unit.decide(state, command) is not None:
         return None
-    task = state.tasks[row.task_id]
+    task, lease = state.tasks[row.task_id], unit.changes.leases[row.task_id]
     assert task.input is not None
     return ClaimedAttempt(
         task_id=task.task_id,
@@ -159,8 +159,9 @@ def _claim(
         agent=task.agent,
         input=task.input,
         context=state.context,
-        lease_until=unit.now + unit.means.lease,
+        lease_until=lease.until,
         deadline=task.deadline,
         trace_id=state.trace_id,
         span_id=span_id(),
+        heartbeat=lease.heartbeat,
     )

@@ -141,7 +141,7 @@ class Engine:
             self._templates.add(row)
         # Attempts in flight get a whole lease from now: that nobody could be heard while no server
         # ran is not their agents' fault, and no clock that was set forward keeps them for long.
-        await self.store.renew_leases(self.store.now() + self.settings.lease)
+        await self.store.renew_leases(self.store.now(), self.settings.lease)
         await self.lifecycle.preload()
         await self._relay.load()
         started = asyncio.Event()

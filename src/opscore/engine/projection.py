@@ -176,8 +176,9 @@ class Projection:
             state.namespace,
             e.agent_id,
             e.instance_id,
-            self.now + self.lease,
+            self.now + (e.heartbeat or self.lease),
             e.deadline,
+            e.heartbeat,
         )
         self.changes.leases[task.task_id] = _row(LeaseRow, fields)
 

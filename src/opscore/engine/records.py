@@ -206,7 +206,7 @@ class Paged(Generic[T]):
 
 
 class ClaimedAttempt(msgspec.Struct, frozen=True):
-    """One attempt handed to an instance."""
+    """One attempt handed to an instance. `heartbeat`: its lease, when its step sets one."""
 
     task_id: str
     attempt: int
@@ -221,6 +221,7 @@ class ClaimedAttempt(msgspec.Struct, frozen=True):
     deadline: Micros | None
     trace_id: str
     span_id: str
+    heartbeat: Micros | None = None
 
     @property
     def idempotency_key(self) -> str:

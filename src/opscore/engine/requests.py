@@ -209,7 +209,7 @@ class Beat:
             return False
         if self.namespace not in (None, lease.namespace):
             return False
-        unit.changes.extended[task_id] = unit.now + unit.means.lease
+        unit.changes.extended[task_id] = unit.now + (lease.heartbeat or unit.means.lease)
         return True
 
 

@@ -14,6 +14,8 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVarTuple
 
+from msgspec import UNSET
+
 from opscore.sdk import outcome
 from opscore.sdk.capability import Capability
 from opscore.sdk.outbox import Outbox
@@ -44,8 +46,8 @@ class Held:
 class Attempts:
     """Runs attempts and puts their settlements into the outbox.
 
-    Everything here happens on the loop's thread, except `holding`, `report`, `in_thread` and the
-    functions that run in threads. `group` owns the coroutines.
+    Everything here happens on the loop's thread, except `holding`, `shortest_lease`, `report`,
+    `in_thread` and the functions that run in threads. `group` owns the coroutines.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Attempts:
     ) -> None:
         self.payload_limit: int | None = None
         self.closing = False
+        self.lease_given: Callable[[], None] | None = None
+        """Called when an attempt arrives that has a lease of its own."""
         self._capabilities = capabilities
         self._outbox = outbox
         self._group = group
@@ -75,6 +79,11 @@ class Attempts:
     def holding(self) -> list[Key]:
         """Attempts that are running or await a verdict; callable from every thread."""
         return list(self._held)
+
+    def shortest_lease(self) -> float | None:
+        """In seconds, of the attempts held whose steps set one; callable from every thread."""
+        own = [held.attempt.lease_seconds for held in list(self._held.values())]
+        return min((seconds for seconds in own if seconds is not UNSET), default=None)
 
     async def fewer_running_than(self, number: int) -> None:
         """Wait until fewer than `number` attempts are being worked on."""
@@ -99,6 +108,8 @@ class Attempts:
                 continue
             held = self._held[key] = Held(key, attempt)
             self._running += 1
+            if attempt.lease_seconds is not UNSET and self.lease_given is not None:
+                self.lease_given()
             if self.closing:
                 self._settle(held, outcome.released(attempt))
             else:

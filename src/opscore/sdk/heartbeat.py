@@ -26,12 +26,16 @@ from opscore.wire.agent import AgentHeartbeat, HeartbeatAnswer
 logger = logging.getLogger("opscore.agent")
 
 DEFAULT_SECONDS = 5.0
+BEATS_PER_LEASE = 3
 # A beat that failed is tried again sooner, so that one lost packet does not cost the lease.
 RETRY_SHARE = 0.2
 
 
 class Heartbeat:
-    """Beats until it is closed. `stale` is called in this thread with what the server disowns."""
+    """Beats until it is closed. `stale` is called in this thread with what the server disowns.
+
+    `shortest_lease` says how long, in seconds, the shortest lease is of those that steps have set.
+    """
 
     def __init__(
         self,
@@ -39,11 +43,13 @@ class Heartbeat:
         instance_id: str,
         holding: Callable[[], list[Key]],
         stale: Callable[[list[Key]], None],
+        shortest_lease: Callable[[], float | None],
     ) -> None:
         self._server = server
         self._instance_id = instance_id
         self._holding = holding
         self._stale = stale
+        self._shortest_lease = shortest_lease
         self._path = ""
         self._seconds = DEFAULT_SECONDS
         self._closed = False
@@ -63,6 +69,10 @@ class Heartbeat:
         else:
             self._thread.start()
 
+    def wake(self) -> None:
+        """Beat now, then at the pace that is needed now."""
+        self._wake.set()
+
     def close(self) -> None:
         """Stop beating; a beat under way is broken off."""
         self._closed = True
@@ -76,8 +86,16 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._closed:
             well = self._beat()
-            self._wake.wait(self._seconds if well else self._seconds * RETRY_SHARE)
+            pace = self._pace()
+            self._wake.wait(pace if well else pace * RETRY_SHARE)
             self._wake.clear()
+
+    def _pace(self) -> float:
+        """Often enough for the shortest lease that is held."""
+        shortest = self._shortest_lease()
+        if shortest is None:
+            return self._seconds
+        return min(self._seconds, shortest / BEATS_PER_LEASE)
 
     def _beat(self) -> bool:
         beat = AgentHeartbeat(instance_id=self._instance_id, attempts=self._holding())
@@ -109,7 +127,7 @@ class Heartbeat:
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
-        connection = kind(parts.hostname or "", parts.port, timeout=max(1.0, self._seconds))
+        connection = kind(parts.hostname or "", parts.port, timeout=max(1.0, self._pace()))
         self._connection = connection
         headers = {"Content-Type": "application/json", "Connection": "close"}
         try:

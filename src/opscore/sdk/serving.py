@@ -100,8 +100,13 @@ class Serving:
         plan = self._plan
         attempts = Attempts(plan.capabilities, plan.registration.max_in_flight, self._outbox, group)
         heartbeat = Heartbeat(
-            plan.server, plan.instance_id, attempts.holding, partial(self._stale, attempts)
+            plan.server,
+            plan.instance_id,
+            attempts.holding,
+            partial(self._stale, attempts),
+            attempts.shortest_lease,
         )
+        attempts.lease_given = heartbeat.wake
         connection = group.create_task(self._stay_connected(attempts, heartbeat))
         try:
             await self._leaving.wait()

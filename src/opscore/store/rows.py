@@ -132,7 +132,7 @@ class DelayedRow(NamedTuple):
 
 
 class LeaseRow(NamedTuple):
-    """An attempt in flight."""
+    """An attempt in flight. `heartbeat`: how long its lease is, when its step says so."""
 
     task_id: str
     attempt: int
@@ -142,6 +142,7 @@ class LeaseRow(NamedTuple):
     instance_id: str
     until: Micros
     deadline: Micros | None
+    heartbeat: Micros | None = None
 
 
 class TaskPicture(NamedTuple):

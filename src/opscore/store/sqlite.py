@@ -328,9 +328,9 @@ class SqliteStore:
         """See `Store.outbox`."""
         return await self._read(OutboxRow, sql.OUTBOX, ())
 
-    async def renew_leases(self, until: Micros) -> None:
+    async def renew_leases(self, now: Micros, lease: Micros) -> None:
         """See `Store.renew_leases`."""
-        await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (until,)))
+        await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (now, lease)))
 
     async def counts(self) -> dict[str, int]:
         """See `Store.counts`."""

@@ -122,7 +122,7 @@ CANDIDATES = (
 )
 LEASES_OF_TASKS = f"select {_columns(LeaseRow)} from leases where task_id in "
 LEASES_OF_INSTANCES = f"select {_columns(LeaseRow)} from leases where instance_id in "
-RENEW_LEASES = "update leases set until = ?"
+RENEW_LEASES = "update leases set until = ?1 + max(?2, coalesce(heartbeat, 0))"
 LEASES_OF_AGENTS = f"select {_columns(LeaseRow)} from leases where agent_id in "
 
 JOURNAL = (

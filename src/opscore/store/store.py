@@ -120,8 +120,11 @@ class Store(Protocol):
         """What is still to be carried out."""
         ...
 
-    async def renew_leases(self, until: Micros) -> None:
-        """On opening: every attempt in flight has until then to give a sign of life."""
+    async def renew_leases(self, now: Micros, lease: Micros) -> None:
+        """On opening: every attempt in flight has a whole lease to give a sign of life.
+
+        That is `lease`, or its own where that is longer.
+        """
         ...
 
     async def counts(self) -> dict[str, int]:

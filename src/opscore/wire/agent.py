@@ -145,7 +145,8 @@ class Attempt(Output):
     """One claimed attempt as an agent receives it.
 
     `agent` is set when the task names its agent. It may then carry a capability that the agent does
-    not have: a fallback inherits the one of the step.
+    not have: a fallback inherits the one of the step. `leaseSeconds` is there when the step sets its
+    own `timeout.heartbeat`: a sign of life is wanted at least that often, best three times.
     """
 
     task_id: str
@@ -160,6 +161,7 @@ class Attempt(Output):
     deadline: str | None = None
     traceparent: str = ""
     agent: str | None = None
+    lease_seconds: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Claimed(Output):
