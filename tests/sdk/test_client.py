@@ -232,31 +232,56 @@ async def test_an_answer_of_another_shape(server: FakeServer, client: Client) ->
         await client.agents.get("agt_1")
 
 
-async def test_reads_are_tried_again_and_changes_are_not(
-    server: FakeServer, client: Client
-) -> None:
-    tries: list[str] = []
+async def test_what_is_tried_again_carries_the_same_key(server: FakeServer, client: Client) -> None:
+    tries: list[tuple[str, str | None]] = []
 
     async def flaky(request: web.Request) -> web.StreamResponse:
-        tries.append(request.method)
+        tries.append((request.method, request.headers.get("Idempotency-Key")))
         if len(tries) == 1:
             return problem_answer(503, "unavailable", "not now")
         if len(tries) == 2:
             assert request.transport is not None
             request.transport.abort()
+        if len(tries) == 3:
+            return problem_answer(409, "idempotency_running", "being carried out")
         return json_answer({"sessionId": "ses_1", "taskId": "tsk_1", "agents": []})
+
+    server.answer("POST", "/task", flaky)
+    server.answer("POST", "/session", flaky)
+    assert (await client.tasks.enqueue("echo", {})).task_id == "tsk_1"
+    body = msgspec.json.decode(server.requests[-1][2], type=EnqueueTask)
+    assert body.capability == "echo"
+    assert len(tries) == 4 and len(set(tries)) == 1 and tries[0][1]
+    made = tries[0][1]
+    await client.tasks.enqueue("echo", {})
+    assert tries[-1][1] not in {made, None}
+    tries.clear()
+    assert (await client.start("t", idempotency_key="mine")).id == "ses_1"
+    assert tries == [("POST", "mine")] * 4
+
+
+async def test_reads_are_tried_again_and_claims_are_not(server: FakeServer, client: Client) -> None:
+    tries: list[str] = []
+
+    async def flaky(request: web.Request) -> web.StreamResponse:
+        tries.append(request.method)
+        assert "Idempotency-Key" not in request.headers
+        if len(tries) == 1:
+            return problem_answer(503, "unavailable", "not now")
+        if len(tries) == 2:
+            assert request.transport is not None
+            request.transport.abort()
+        return json_answer({"agents": []})
 
     server.answer("GET", "/agent", flaky)
     assert (await client.agents.list()).agents == []
     assert tries == ["GET"] * 3
     tries.clear()
-    server.answer("POST", "/task", flaky)
+    server.answer("POST", "/agent/agt_1/claim", flaky)
     with pytest.raises(OpsCoreProblem, match="not now"):
-        await client.tasks.enqueue("echo", {})
+        await client.tasks.claim("agt_1", "i-1")
     with pytest.raises(ServerUnreachable, match="outcome of the request is unknown"):
-        await client.tasks.enqueue("echo", {})
-    body = msgspec.json.decode(server.requests[-1][2], type=EnqueueTask)
-    assert body.capability == "echo"
+        await client.tasks.claim("agt_1", "i-1")
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:

@@ -52,7 +52,7 @@ class House:
         self.templates.add(TemplateRow(*row, bytes(template.source), self.now))
         return template
 
-    def start(self, template: Template, session_id: str, input: Any) -> asyncio.Future[None]:
+    def start(self, template: Template, session_id: str, input: Any) -> asyncio.Future[list[str]]:
         event = start_event(
             template,
             namespace="default",

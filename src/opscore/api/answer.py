@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -16,6 +16,8 @@ DIRECT = "opscore.direct"
 """The extension of an ASGI scope under which a connection of ours offers `Direct`."""
 _encode = msgspec.json.Encoder().encode
 _json_header = (b"content-type", JSON)
+_BODILESS = frozenset({204, 304})
+TRACE_HEADER = b"x-trace-id"
 
 
 class Direct(Protocol):
@@ -29,7 +31,7 @@ class Direct(Protocol):
         """The whole body when it has arrived."""
         ...
 
-    def answer(self, status: int, media_type: bytes, body: bytes) -> bool:
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Write a complete answer; False when it must go the usual way."""
         ...
 
@@ -49,20 +51,44 @@ class Answer:
     media_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def send_by(self, direct: Direct | None) -> bool:
+    def send_by(self, direct: Direct | None, trace_id: str) -> bool:
         """Write the response the short way; False when it has to be sent."""
-        if direct is None or self.headers or self.status == 204:
+        if direct is None:
             return False
-        return direct.answer(self.status, self.media_type, self.body)
+        return direct.answer(
+            self.status, (*self._head(), (TRACE_HEADER, trace_id.encode())), self.body
+        )
+
+    def _head(self) -> Sequence[tuple[bytes, bytes]]:
+        if self.status in _BODILESS:
+            return self.headers
+        length = (b"content-length", b"%d" % len(self.body))
+        same = self.media_type is JSON
+        return (length, _json_header if same else (b"content-type", self.media_type), *self.headers)
 
     async def send(self, send: Send) -> None:
         """Write the response in two ASGI messages."""
-        headers = [(b"content-length", b"%d" % len(self.body)), *self.headers]
-        if self.status != 204:
-            same = self.media_type is JSON
-            headers.append(_json_header if same else (b"content-type", self.media_type))
+        headers = list(self._head())
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+class Traced:
+    """Sends a response with its trace id, and knows whether it has begun."""
+
+    __slots__ = ("_send", "_trace_id", "started")
+
+    def __init__(self, send: Send, trace_id: str) -> None:
+        self._send = send
+        self._trace_id = trace_id
+        self.started = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        """Pass a message on."""
+        if not self.started:
+            self.started = True
+            message["headers"] = [*message["headers"], (TRACE_HEADER, self._trace_id.encode())]
+        await self._send(message)
 
 
 def ok(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:

@@ -13,10 +13,11 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
 from opscore.api import agent, documentation, session, system, task, workflow
 from opscore.api.access import Access
-from opscore.api.answer import Answer, direct_of
+from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
+from opscore.api.idempotency import HEADER, once
 from opscore.api.paths import Paths
 from opscore.api.problems import (
     MEDIA_TYPE,
@@ -28,6 +29,7 @@ from opscore.api.problems import (
     logged_problem,
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
+from opscore.api.tracing import trace_of
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
@@ -62,49 +64,64 @@ class Dispatcher:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path."""
-        started = False
-
-        async def watched(message: Any) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace_id = trace_of(headers.get(b"traceparent")) or self._context.new_trace_id()
+        out = Traced(send, trace_id)
         try:
-            reply = await self._reply(scope, receive)
-            if type(reply) is not Answer or not reply.send_by(direct_of(scope)):
-                await reply.send(watched)
+            reply = await self._reply(scope, receive, headers, trace_id)
+            if type(reply) is not Answer or not reply.send_by(direct_of(scope), trace_id):
+                await reply.send(out)
         except ClientGone:
             return
         except Exception as error:  # the last line: a crash is logged and answered
-            if started:
+            if out.started:
                 log.error("answer broke off", path=scope["path"], exc_info=error)
                 raise
-            await answer_of(error, self._context.new_trace_id).send(send)
+            await answer_of(error, trace_id).send(out)
 
-    async def _reply(self, scope: Any, receive: Any) -> Reply:
+    async def _reply(
+        self, scope: Any, receive: Any, headers: dict[bytes, bytes], trace_id: str
+    ) -> Reply:
         operation = self._operations.get(scope["method"])
         if operation is None:
             raise _method_refusal(scope["method"], list(self._operations))
         context = self._context
-        call = Call(context, scope, receive, context.access.allow(scope, operation.permission))
-        if operation.body is not None:
-            return await self._with_body(operation, call)
-        if operation.query is not None:
-            return await operation.endpoint(call, query_of(scope["query_string"], operation.query))
-        return await operation.endpoint(call)
+        principal = context.access.allow(scope, operation.permission)
+        call = Call(context, scope, receive, principal, headers, trace_id)
+        if operation.method == "GET":
+            return await self._read(operation, call)
+        return await self._change(operation, call)
 
-    async def _with_body(self, operation: Operation, call: Call) -> Reply:
-        settings = self._context.settings
-        body = await read_body(
+    async def _read(self, operation: Operation, call: Call) -> Reply:
+        if operation.query is None:
+            return await operation.endpoint(call)
+        return await operation.endpoint(call, query_of(call.scope["query_string"], operation.query))
+
+    async def _change(self, operation: Operation, call: Call) -> Reply:
+        body = b"" if operation.body is None else await self._body(operation, call)
+        key = call.header(HEADER) if operation.changes else None
+        if key is None:
+            return await self._carry_out(operation, call, body)
+        return await once(
+            call, operation, key, body, lambda: self._carry_out(operation, call, body)
+        )
+
+    async def _body(self, operation: Operation, call: Call) -> bytes:
+        return await read_body(
             direct_of(call.scope),
             call.receive,
-            call.scope["headers"],
-            settings,
+            call.headers,
+            self._context.settings,
             operation.media_types,
         )
+
+    async def _carry_out(self, operation: Operation, call: Call, body: bytes) -> Reply:
+        if operation.body is None:
+            return await operation.endpoint(call)
         if operation.reader is None:
             return await operation.endpoint(call, body)
-        return await operation.endpoint(call, operation.reader.decode(body, settings.depth_limit))
+        depth = self._context.settings.depth_limit
+        return await operation.endpoint(call, operation.reader.decode(body, depth))
 
 
 class Application:
@@ -151,7 +168,7 @@ class Application:
             lifecycle=engine.lifecycle,
             orchestration=engine.orchestration,
             now=context.clock.now,
-            describe=lambda error: logged_problem(error, context.new_trace_id),
+            describe=lambda error: logged_problem(error, context.new_trace_id()),
             lease_seconds=engine.settings.lease_seconds,
             silence_seconds=engine.settings.offline_after_seconds,
             payload_limit=engine.settings.payload_limit,
@@ -254,12 +271,15 @@ def _routing_refusal(
             refusal = _method_refusal(request.scope["method"], allowed)
         elif error.status_code == 400:
             refusal = Invalid("The Host header is malformed.")
-        answer = answer_of(refusal, context.new_trace_id)
+        given = request.headers.get("traceparent", "")
+        trace_id = trace_of(given.encode("latin-1")) or context.new_trace_id()
+        answer = answer_of(refusal, trace_id)
+        headers = (*answer.headers, (TRACE_HEADER, trace_id.encode()))
         return Response(
             answer.body,
             status_code=answer.status,
             media_type=MEDIA_TYPE.decode(),
-            headers={name.decode(): value.decode() for name, value in answer.headers},
+            headers={name.decode(): value.decode() for name, value in headers},
         )
 
     return refuse

@@ -58,17 +58,18 @@ class BodyReader(Generic[T]):
 async def read_body(
     direct: Direct | None,
     receive: Receive,
-    headers: Sequence[tuple[bytes, bytes]],
+    headers: Mapping[bytes, bytes],
     settings: ServerSettings,
     media_types: Sequence[str] = JSON_TYPES,
 ) -> bytes:
     """The whole body. Raises `TooLarge`, `TooSlow`, `UnsupportedMedia`, `ClientGone`."""
-    media_type, length = _head(headers)
     body = None if direct is None else direct.body()
     if body is None or len(body) > settings.body_limit:
-        body = await _receive_body(receive, settings, max(length, len(body or b"")))
+        length = headers.get(b"content-length", b"")
+        announced = int(length[:20]) if length.isdigit() else 0
+        body = await _receive_body(receive, settings, max(announced, len(body or b"")))
     if body:
-        _check_media(media_type, media_types)
+        _check_media(headers.get(b"content-type", b"").decode("latin-1"), media_types)
     return body
 
 
@@ -113,20 +114,10 @@ async def _refuse_size(receive: Receive, limit: int, expected: int) -> None:
     raise TooLarge(f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
-def _head(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, int]:
-    media_type, length = None, 0
-    for name, value in headers:
-        if name == b"content-type":
-            media_type = value.decode("latin-1")
-        elif name == b"content-length" and value.isdigit():
-            length = int(value[:20])
-    return media_type, length
-
-
-def _check_media(media_type: str | None, accepted: Sequence[str]) -> None:
+def _check_media(media_type: str, accepted: Sequence[str]) -> None:
     if media_type in accepted:
         return
-    essence, _, parameters = (media_type or "").partition(";")
+    essence, _, parameters = media_type.partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if essence.strip().lower() not in accepted or charset not in {"", "utf-8"}:
         raise UnsupportedMedia(f"Content-Type must be {' or '.join(accepted)} (UTF-8).")

@@ -25,15 +25,23 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\",;\s]*)\"?", re.IGNORECASE)
 class Call:
     """What a route sees of a request: who asks, the path's parts, and the engine's verbs."""
 
-    __slots__ = ("context", "principal", "receive", "scope")
+    __slots__ = ("context", "headers", "principal", "receive", "scope", "trace_id")
 
     def __init__(
-        self, context: Context, scope: Mapping[str, Any], receive: Receive, principal: Principal
+        self,
+        context: Context,
+        scope: Mapping[str, Any],
+        receive: Receive,
+        principal: Principal,
+        headers: Mapping[bytes, bytes],
+        trace_id: str,
     ) -> None:
         self.context = context
         self.scope = scope
         self.receive = receive
         self.principal = principal
+        self.headers = headers
+        self.trace_id = trace_id
 
     @property
     def engine(self) -> Engine:
@@ -55,11 +63,9 @@ class Call:
         return self.scope["path_params"][name]
 
     def header(self, name: bytes) -> str | None:
-        """The first header of that (lower-case) name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return value.decode("latin-1")
-        return None
+        """The last header of that (lower-case) name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def wait_seconds(self) -> float | None:

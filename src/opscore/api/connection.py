@@ -7,6 +7,8 @@ with half a line.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -15,24 +17,29 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from opscore.api.answer import DIRECT
+from opscore.api.answer import DIRECT, TRACE_HEADER
+from opscore.api.problems import answer_of
+from opscore.api.tracing import random_trace_id
+from opscore.core.errors import Invalid, Refusal
 
 HEAD_LIMIT = 64 * 1024
 
 _REFUSAL = (
-    b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
-    b"connection: close\r\n\r\n%s"
+    b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+    b"%b: %b\r\nconnection: close\r\n\r\n%b"
 )
-_TOO_LARGE = (
-    b'{"type":"urn:opscore:problem:head_too_large","title":"Request Header Fields Too Large",'
-    b'"status":431,"detail":"The request line and headers are larger than 65536 bytes.",'
-    b'"code":"head_too_large","errors":[],"traceId":null}'
-)
-_TOO_SLOW = (
-    b'{"type":"urn:opscore:problem:head_timeout","title":"Request Timeout","status":408,'
-    b'"detail":"The headers did not arrive in time.","code":"head_timeout","errors":[],'
-    b'"traceId":null}'
-)
+
+
+class HeadTooLarge(Refusal):
+    """The request line and headers are over the limit."""
+
+    code, status = "head_too_large", 431
+
+
+class HeadTooSlow(Refusal):
+    """The request line and headers did not arrive in time."""
+
+    code, status = "head_timeout", 408
 
 
 class DirectCycle:
@@ -51,18 +58,15 @@ class DirectCycle:
         body, cycle.body = bytes(cycle.body), bytearray()
         return body
 
-    def answer(self, status: int, media_type: bytes, body: bytes) -> bool:
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Write a complete answer; False when it must go the usual way."""
         cycle = self._cycle
         paused = cycle.flow.write_paused or cycle.waiting_for_100_continue
         unusual = cycle.access_log or cycle.scope["method"] == "HEAD" or not cycle.keep_alive
         if paused or unusual or cycle.disconnected or cycle.response_started:
             return False
-        defaults = b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
-        cycle.transport.write(
-            b"%bcontent-length: %d\r\ncontent-type: %b\r\n%b\r\n%b"
-            % (STATUS_LINE[status], len(body), media_type, defaults, body)
-        )
+        lines = [b"%b: %b\r\n" % pair for pair in (*headers, *cycle.default_headers)]
+        cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         cycle.on_response()
@@ -108,24 +112,34 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_LIMIT:
-            self._refuse(b"431 Request Header Fields Too Large", _TOO_LARGE)
+            detail = f"The request line and headers are larger than {HEAD_LIMIT} bytes."
+            self._refuse(HeadTooLarge(detail))
         elif self._deadline is None:
             self._watch()
 
     def _watch(self) -> None:
-        late = (b"408 Request Timeout", _TOO_SLOW)
-        self._deadline = self.loop.call_later(self.head_seconds, self._refuse, *late)
+        late = HeadTooSlow("The headers did not arrive in time.")
+        self._deadline = self.loop.call_later(self.head_seconds, self._refuse, late)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: bytes, problem: bytes) -> None:
-        self._deadline = None
-        if not self.transport.is_closing():
-            self.transport.write(_REFUSAL % (status, len(problem), problem))
-            self.transport.close()
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed is refused as everything else is."""
+        self._refuse(Invalid(msg, code="malformed_request"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._unwatch()
+        if self.transport.is_closing():
+            return
+        trace_id = random_trace_id()
+        body = answer_of(refusal, trace_id).body
+        status = b"%d %b" % (refusal.status, HTTPStatus(refusal.status).phrase.encode())
+        told = (TRACE_HEADER, trace_id.encode(), body)
+        self.transport.write(_REFUSAL % (status, len(body), *told))
+        self.transport.close()
 
 
 def connection_class(seconds: float) -> type[BoundedConnection]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opscore.api.access import Access
 from opscore.api.settings import ServerSettings
+from opscore.api.tracing import random_trace_id
 from opscore.engine.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from opscore.engine.engine import Engine
-
-
-def random_trace_id() -> str:
-    """A W3C trace id by which a problem document and a log record find each other."""
-    return secrets.token_hex(16)
 
 
 @dataclass(slots=True)

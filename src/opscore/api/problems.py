@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -61,17 +61,16 @@ def problem_of(error: Exception, trace_id: str) -> Problem:
     return problem
 
 
-def logged_problem(error: Exception, new_trace_id: Callable[[], str]) -> Problem:
+def logged_problem(error: Exception, trace_id: str) -> Problem:
     """As `problem_of`; a crash is logged with its trace id."""
-    trace_id = new_trace_id()
     if not isinstance(error, Refusal):
         log.error("request crashed", trace_id=trace_id, exc_info=error)
     return problem_of(error, trace_id)
 
 
-def answer_of(error: Exception, new_trace_id: Callable[[], str]) -> Answer:
+def answer_of(error: Exception, trace_id: str) -> Answer:
     """The answer to a request that failed."""
-    problem = logged_problem(error, new_trace_id)
+    problem = logged_problem(error, trace_id)
     return Answer(problem.status, _encode(problem), MEDIA_TYPE, _headers(error))
 
 

@@ -45,6 +45,8 @@ class Operation:
     optional: bool = False
     media_types: Sequence[str] = JSON_TYPES
     prefers_wait: bool = False
+    changes: bool = True
+    """Whether it may change something, and so takes an `Idempotency-Key`; a GET never does."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
 
@@ -79,6 +81,7 @@ class Routes:
         optional: bool = False,
         media_types: Sequence[str] = JSON_TYPES,
         prefers_wait: bool = False,
+        changes: bool = True,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
         """Declare a route with a body; a body of type `bytes` is passed on as it came."""
         return lambda endpoint: self._add(
@@ -91,6 +94,7 @@ class Routes:
             optional=optional,
             media_types=media_types,
             prefers_wait=prefers_wait,
+            changes=changes,
         )
 
     def _add(

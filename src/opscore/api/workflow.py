@@ -44,6 +44,7 @@ async def create_workflow(call: Call, body: bytes) -> Reply:
     bytes,
     {200: WorkflowChecked},
     media_types=TEMPLATE_TYPES,
+    changes=False,
 )
 async def validate_workflow(call: Call, body: bytes) -> Reply:
     """Check a template without storing it; the answer lists every mistake."""

@@ -42,9 +42,9 @@ class Remote:
         """Read one document; a query value of None is left out."""
         return await self.send("GET", path, query=query)
 
-    async def post(self, path: str, body: object = None) -> Json:
-        """`POST` a JSON body."""
-        return await self.send("POST", path, body)
+    async def post(self, path: str, body: object = None, *, key: str | None = None) -> Json:
+        """`POST` a JSON body; `key` is the `Idempotency-Key`, if the user gave one."""
+        return await self.send("POST", path, body, key=key)
 
     async def patch(self, path: str, body: object) -> Json:
         """`PATCH` with only the fields that change."""
@@ -84,17 +84,16 @@ class Remote:
         query: Json | None = None,
         content_type: str = "application/json",
         source: str = "",
+        key: str | None = None,
     ) -> Json:
         """One request; the JSON object of its answer, `{}` for an empty one."""
         try:
-            raw = await self._calls.send(
-                method,
-                path,
-                body=body,
-                content_type=content_type,
-                params=_words(query or {}),
-                again=method == "GET",
-            )
+            if method == "GET":
+                raw = await self._calls.send(method, path, params=_words(query or {}), again=True)
+            else:
+                raw = await self._calls.change(
+                    method, path, body, key=key, content_type=content_type
+                )
             return msgspec.json.decode(raw, type=Json) if raw else {}
         except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
             raise refused(problem, source) from None

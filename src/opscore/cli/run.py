@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from opscore.cli.inputs import given, labels, payload
 from opscore.cli.output import say
-from opscore.cli.settings import DEFAULTS, Common
+from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
 
 if TYPE_CHECKING:
     from opscore.cli.remote import Remote
@@ -31,6 +31,7 @@ async def run(
     timeout: Annotated[
         float | None, Parameter(help="Stop watching after this many seconds (exit code 5).")
     ] = None,
+    idempotency_key: IdempotencyKey = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Apply a template, start it, watch it; print its output.
@@ -46,7 +47,7 @@ async def run(
     )
     async with connect(common) as server:
         name = await _named(server, workflow)
-        started = await server.post("/session", {**name, **body})
+        started = await server.post("/session", {**name, **body}, key=idempotency_key)
         session = started["sessionId"]
         say(f"{name['workflow']} started as {session}")
         try:

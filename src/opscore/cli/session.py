@@ -13,7 +13,7 @@ from opscore.cli.inputs import given, labels, payload, read_json
 from opscore.cli.outcome import detached, error_text, watch_to_end
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.progress import counts
-from opscore.cli.settings import DEFAULTS, Common
+from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
 
 app = noun("session", "Sessions: start, follow, control.")
 
@@ -37,6 +37,7 @@ async def start(
     version: Annotated[str | None, Parameter(help="The template's version.")] = None,
     priority: Priority = None,
     label: Labels = (),
+    idempotency_key: IdempotencyKey = None,
     common: Common = DEFAULTS,
 ) -> None:
     """Start a session and leave; `opscore run` waits for its end."""
@@ -51,7 +52,7 @@ async def start(
         labels=labels(label),
     )
     async with connect(common) as server:
-        started = await server.post("/session", body)
+        started = await server.post("/session", body, key=idempotency_key)
     print_one(started, lambda one: [one["sessionId"]], common.format)
     if common.format == "table":
         say(f"follow it: opscore session watch {started['sessionId']}")

@@ -76,6 +76,12 @@ Profile = Annotated[
 JsonFlag = Annotated[bool, Parameter(name="--json", negative=(), help="The same as -o json.")]
 
 
+IdempotencyKey = Annotated[
+    str | None,
+    Parameter(help="The same key again, within 24 hours, does not start it a second time."),
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:

@@ -11,7 +11,7 @@ from opscore.cli.exits import usage
 from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
-from opscore.cli.settings import DEFAULTS, Common
+from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
 
@@ -40,6 +40,7 @@ async def enqueue(
     label: Annotated[
         tuple[str, ...], Parameter(name="--label", negative=(), help="key=value.")
     ] = (),
+    idempotency_key: IdempotencyKey = None,
     common: Common = DEFAULTS,
 ) -> None:
     """Enqueue one task: `opscore task enqueue summarize text=hello`."""
@@ -61,7 +62,7 @@ async def enqueue(
         labels=labels(label),
     )
     async with connect(common) as server:
-        made = await server.post("/task", body)
+        made = await server.post("/task", body, key=idempotency_key)
     print_one(made, _all, common.format)
     if common.format == "table":
         say(f"follow it: opscore task show {made['taskId']}")

@@ -23,6 +23,7 @@ from opscore.engine.lifecycle import Lifecycle
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
+from opscore.engine.repeats import FORGET_SECONDS, Repeats
 from opscore.engine.settings import Settings
 from opscore.engine.sweeper import Sweeper
 from opscore.engine.tools import Tools
@@ -65,6 +66,7 @@ class Engine:
         self._clock = clock
         self._templates = templates
         self._writer = Writer(store, means, self._committed)
+        self.repeats = Repeats(store, self._writer)
         self._dispatcher = Dispatcher(self._writer, store.now, ids.span_id, chance.random)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
         self.lifecycle = Lifecycle(
@@ -161,6 +163,7 @@ class Engine:
                     self._relay.run(),
                     self.hooks.run(),
                     every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
+                    every(self._clock, FORGET_SECONDS, self._forget_requests),
                 ):
                     group.create_task(loop)
                 started.set()
@@ -183,6 +186,12 @@ class Engine:
             await self.lifecycle.sweep_presence(self.store.now())
         except OpsCoreError as error:
             log.error("presence_sweep_failed", error=str(error))
+
+    async def _forget_requests(self) -> None:
+        try:
+            await self.repeats.forget_old()
+        except OpsCoreError as error:
+            log.error("forgetting_requests_failed", error=str(error))
 
     @property
     def heartbeat_seconds(self) -> float:

@@ -143,10 +143,9 @@ class Lifecycle:
         actor: Actor = SYSTEM,
     ) -> None:
         """Remove an agent; the attempts that it holds return to the queue. Raises NotFound."""
-        agent = self._registry.require(namespace, agent_id)
-        await self._writer.submit(
-            Deregister(self._registry, namespace, agent.agent_id, str(actor), reason)
-        )
+        agent = self._registry.find(namespace, agent_id)
+        known = agent_id if agent is None else agent.agent_id
+        await self._writer.submit(Deregister(self._registry, namespace, known, str(actor), reason))
 
     async def get_agent(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> AgentRecord:
         """One agent with its instances. Raises NotFound."""

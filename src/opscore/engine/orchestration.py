@@ -149,8 +149,7 @@ class Orchestration(Steering, Attempts):
         pairs = [
             (self._t.ids.new("ses_"), self._event(request, namespace, actor)) for request in starts
         ]
-        await self._t.writer.submit(StartSessions(pairs))
-        return [session_id for session_id, _ in pairs]
+        return await self._t.writer.submit(StartSessions(pairs))
 
     def _event(self, request: StartRequest, namespace: str, actor: Actor) -> SessionStarted:
         t = self._t
@@ -213,7 +212,7 @@ class Orchestration(Steering, Attempts):
             trace_id=self._t.ids.hex(128),
             actor=str(actor),
         )
-        await self._t.writer.submit(StartSessions([(session_id, event)]))
+        (session_id,) = await self._t.writer.submit(StartSessions([(session_id, event)]))
         return task_id_of(session_id, 1), session_id
 
     async def dispatch_task(

@@ -110,10 +110,11 @@ class StartSessions:
     def want(self, wants: Wants, means: Means) -> None:
         """Nothing: no journal knows the ids."""
 
-    def apply(self, unit: Unit) -> None:
-        """Cannot be refused: input and version were checked before."""
+    def apply(self, unit: Unit) -> list[str]:
+        """The ids. Cannot be refused: input and version were checked before."""
         for session_id, event in self.starts:
             unit.start(session_id, cmd.Start(event))
+        return [session_id for session_id, _ in self.starts]
 
 
 @dataclass(slots=True)

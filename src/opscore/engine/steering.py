@@ -98,7 +98,6 @@ class Steering:
 
     async def delete_session(self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Delete an ended session with its journal. Raises NotFound, Conflict."""
-        await self._t.views.header(session_id, namespace)
         await self._t.writer.submit(DeleteSession(session_id, namespace))
         self._t.views.forget(session_id)
 

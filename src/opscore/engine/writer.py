@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import structlog
 
 from opscore.core.errors import Refusal, Unavailable
+from opscore.engine.repeats import CURRENT
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import Changes, Locked, Wants
 from opscore.store.store import Store
@@ -85,6 +86,10 @@ class Writer:
 
     def submit(self, command: Command[T]) -> asyncio.Future[T]:
         """Queue a command; the future resolves after its commit, or with a Refusal."""
+        once = CURRENT.get()
+        return self._queued(command) if once is None else once.submit(command, self._queued)
+
+    def _queued(self, command: Command[T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._closed:
             future.set_exception(Unavailable("the server is stopping", retry_after=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -56,6 +57,28 @@ class Calls:
         """Post one JSON document and decode the answer; sent once."""
         return decode(await self.send("POST", path, body=body, timeout=timeout), kind)
 
+    async def change(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        content_type: str = JSON,
+    ) -> bytes:
+        """Change something: as `send`, but tried again as reads are, and carried out once.
+
+        `key` is the `Idempotency-Key` that the tries have in common; without one it is made here.
+        """
+        return await self.send(
+            method,
+            path,
+            body=body,
+            content_type=content_type,
+            headers={"Idempotency-Key": key or secrets.token_hex(16)},
+            again=True,
+        )
+
     async def send(
         self,
         method: str,
@@ -72,7 +95,7 @@ class Calls:
 
         `body`: bytes as they are, None for no body, anything else as JSON. `again`: repeat, with
         growing delays, when the connection breaks or the server answers 502, 503 or 504; only for
-        what may happen twice. A refused connection is never repeated: nobody is there.
+        what may be sent twice. A refused connection is never repeated: nobody is there.
         Raises `OpsCoreProblem` and `ServerUnreachable`.
         """
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
@@ -89,7 +112,7 @@ class Calls:
                 ) as answer:
                     return await answer.read()
             except OpsCoreProblem as problem:
-                if not again or tries == 1 or problem.status not in _AGAIN:
+                if not again or tries == 1 or not _passing(problem):
                     raise
             except ServerUnreachable as lost:
                 if not again or tries == 1 or not lost.sent:
@@ -122,6 +145,11 @@ class Calls:
             raise ServerUnreachable(self.server.url, _words(error.os_error)) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ServerUnreachable(self.server.url, _words(error), sent=True) from error
+
+
+def _passing(problem: OpsCoreProblem) -> bool:
+    """Whether the same request may fare better in a moment."""
+    return problem.status in _AGAIN or problem.code == "idempotency_running"
 
 
 def decode(body: bytes, kind: type[T]) -> T:

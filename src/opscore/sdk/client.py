@@ -25,7 +25,8 @@ class Client:
     What is not given comes from `OPSCORE_URL` (else http://127.0.0.1:8700), `OPSCORE_API_KEY` and
     `OPSCORE_NAMESPACE`. `patience`: for how many seconds a `Run` waits for a server that is away.
     Every call raises `OpsCoreProblem` when the server refuses and `ServerUnreachable` when it
-    does not answer. Reads are tried again for a moment; what changes something is sent once.
+    does not answer. Every call is tried again for a moment; what changes something carries an
+    `Idempotency-Key`, so that it is done once all the same.
     """
 
     def __init__(
@@ -86,8 +87,12 @@ class Client:
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
+        idempotency_key: str | None = None,
     ) -> Run:
-        """Start a session; returns when the server has it safe."""
+        """Start a session; returns when the server has it safe.
+
+        The same `idempotency_key` again, within 24 hours, gives the session that was started then.
+        """
         accepted = await self.sessions.start(
             workflow,
             input,
@@ -95,6 +100,7 @@ class Client:
             priority=priority,
             labels=labels,
             context=context,
+            idempotency_key=idempotency_key,
         )
         return self.run(accepted.session_id)
 

@@ -50,10 +50,10 @@ class _Routes:
         self._calls = calls
 
     async def _tell(self, path: str, body: object) -> None:
-        await self._calls.send("POST", path, body=body)
+        await self._calls.change("POST", path, body)
 
     async def _patch(self, path: str, **changes: Any) -> None:
-        await self._calls.send("PATCH", path, body=body_of(**changes))
+        await self._calls.change("PATCH", path, body_of(**changes))
 
 
 class Agents(_Routes):
@@ -81,7 +81,7 @@ class Agents(_Routes):
 
     async def register(self, agent: RegisterAgent) -> AgentView:
         """Register, or update the agent of that id or name."""
-        return await self._calls.post("/agent", agent, AgentView)
+        return decode(await self._calls.change("POST", "/agent", agent), AgentView)
 
     async def drain(
         self, agent_id: str, *, deadline_seconds: float | None = None, reason: str = ""
@@ -96,7 +96,7 @@ class Agents(_Routes):
 
     async def deregister(self, agent_id: str) -> None:
         """Forget it."""
-        await self._calls.send("DELETE", f"/agent/{segment(agent_id)}")
+        await self._calls.change("DELETE", f"/agent/{segment(agent_id)}")
 
     async def state(self, agent_id: str) -> StateRecord:
         """Its current state."""
@@ -116,7 +116,7 @@ class Workflows(_Routes):
     async def apply(self, template: str | bytes | Mapping[str, Any]) -> WorkflowCreated:
         """Create a template version from YAML or JSON text, or from a tree."""
         body, kind = _document(template)
-        answer = await self._calls.send("POST", "/workflow", body=body, content_type=kind)
+        answer = await self._calls.change("POST", "/workflow", body, content_type=kind)
         return decode(answer, WorkflowCreated)
 
     async def validate(self, template: str | bytes | Mapping[str, Any]) -> WorkflowChecked:
@@ -149,8 +149,12 @@ class Sessions(_Routes):
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
+        idempotency_key: str | None = None,
     ) -> SessionAccepted:
-        """Start one; `input` defaults to an empty object."""
+        """Start one; `input` defaults to an empty object.
+
+        The same `idempotency_key` again, within 24 hours, gives the session that was started then.
+        """
         body = body_of(
             workflow=workflow,
             input=input,
@@ -159,20 +163,16 @@ class Sessions(_Routes):
             labels=labels,
             context=context,
         )
-        answer = await self._calls.send(
-            "POST",
-            "/session",
-            body=body,
-        )
+        answer = await self._calls.change("POST", "/session", body, key=idempotency_key)
         return decode(answer, SessionAccepted)
 
-    async def start_many(self, workflow: str, inputs: Iterable[Any]) -> list[str]:
+    async def start_many(
+        self, workflow: str, inputs: Iterable[Any], *, idempotency_key: str | None = None
+    ) -> list[str]:
         """Start up to 500 of one workflow in one commit; gives their ids in order."""
-        sessions = [{"workflow": workflow, "input": one} for one in inputs]
-        accepted = await self._calls.post(
-            "/session/batch", {"sessions": sessions}, SessionsAccepted
-        )
-        return accepted.session_ids
+        body = {"sessions": [{"workflow": workflow, "input": one} for one in inputs]}
+        answer = await self._calls.change("POST", "/session/batch", body, key=idempotency_key)
+        return decode(answer, SessionsAccepted).session_ids
 
     async def list(
         self,
@@ -240,7 +240,7 @@ class Sessions(_Routes):
 
     async def delete(self, session_id: str) -> None:
         """Remove one that has ended."""
-        await self._calls.send("DELETE", f"/session/{segment(session_id)}")
+        await self._calls.change("DELETE", f"/session/{segment(session_id)}")
 
 
 class Tasks(_Routes):
@@ -259,10 +259,12 @@ class Tasks(_Routes):
         retry: Any = None,
         timeout: Any = None,
         labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> TaskAccepted:
         """One task for a capability, or for an agent by name.
 
-        `retry` and `timeout` are written as in a template.
+        `retry` and `timeout` are written as in a template. The same `idempotency_key` again, within
+        24 hours, gives the task that was enqueued then.
         """
         body = body_of(
             capability=capability,
@@ -276,11 +278,7 @@ class Tasks(_Routes):
             timeout=timeout,
             labels=labels,
         )
-        answer = await self._calls.send(
-            "POST",
-            "/task",
-            body=body,
-        )
+        answer = await self._calls.change("POST", "/task", body, key=idempotency_key)
         return decode(answer, TaskAccepted)
 
     async def list(

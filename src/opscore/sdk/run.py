@@ -72,7 +72,7 @@ class Run:
 
     async def cancel(self, reason: str = "") -> None:
         """Stop it: nothing new starts, running attempts are told."""
-        await self._calls.send("POST", f"{self._path}/cancel", body=Reason(reason=reason))
+        await self._calls.change("POST", f"{self._path}/cancel", Reason(reason=reason))
 
 
 def output_of(session: SessionView) -> Any:

@@ -173,6 +173,32 @@ class AgentRow(NamedTuple):
     data: Json
 
 
+class RequestName(NamedTuple):
+    """Which request an `Idempotency-Key` names: the key counts for its sender and route only."""
+
+    namespace: str
+    owner: str
+    route: str
+    key: str
+
+
+class RequestRow(NamedTuple):
+    """A request that is carried out once. `digest` tells its content from another's.
+
+    `results` is what its commands gave so far, `answer` what its sender was answered; both are the
+    engine's own encoding.
+    """
+
+    namespace: str
+    owner: str
+    route: str
+    key: str
+    digest: bytes
+    created_at: Micros
+    results: Json | None
+    answer: bytes | None
+
+
 class OutboxRow(NamedTuple):
     """Something one session's commit asks of another session, or of its own next commit."""
 
@@ -241,6 +267,9 @@ class Changes:
     outbox: dict[str, OutboxRow] = field(default_factory=dict[str, OutboxRow])
     outbox_done: set[str] = field(default_factory=set[str])
     sessions_gone: set[str] = field(default_factory=set[str])
+    requests: dict[RequestName, RequestRow] = field(default_factory=dict[RequestName, RequestRow])
+    requests_before: Micros | None = None
+    """Requests older than this are forgotten."""
 
     def enqueue(self, row: ReadyRow) -> None:
         """Give a task a place in a queue."""

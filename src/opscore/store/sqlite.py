@@ -23,6 +23,8 @@ from opscore.store.rows import (
     OutboxRow,
     QueueDepth,
     ReadyRow,
+    RequestName,
+    RequestRow,
     SessionRow,
     StoredEvent,
     TaskPicture,
@@ -236,6 +238,9 @@ class SqliteStore:
         self._delete(sql.END_LEASES, c.unleased)
         self._put(sql.ADD_LEASES, c.leases.values())
         self._put(sql.EXTEND_LEASES, c.extended.items(), sql.EXTEND_LEASES_END)
+        self._put(sql.PUT_REQUESTS, c.requests.values(), sql.PUT_REQUESTS_END)
+        if c.requests_before is not None:
+            self._w.execute(sql.FORGET_REQUESTS, (c.requests_before,))
         self._put(sql.ADD_OUTBOX, c.outbox.values())
         self._delete(sql.END_OUTBOX, c.outbox_done)
         for statement in sql.REMOVE_SESSIONS:
@@ -327,6 +332,11 @@ class SqliteStore:
     async def outbox(self) -> list[OutboxRow]:
         """See `Store.outbox`."""
         return await self._read(OutboxRow, sql.OUTBOX, ())
+
+    async def request(self, name: RequestName) -> RequestRow | None:
+        """See `Store.request`."""
+        rows = await self._read(RequestRow, sql.REQUEST, name)
+        return rows[0] if rows else None
 
     async def renew_leases(self, now: Micros, lease: Micros) -> None:
         """See `Store.renew_leases`."""

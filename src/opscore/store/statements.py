@@ -23,6 +23,7 @@ from opscore.store.rows import (
     LeaseRow,
     OutboxRow,
     ReadyRow,
+    RequestRow,
     SessionRow,
     TaskChange,
     TaskRow,
@@ -106,6 +107,17 @@ ADD_TEMPLATES = f"insert into templates ({_columns(TemplateRow)}) values "
 PUT_AGENTS = f"insert into agents ({_columns(AgentRow)}) values "
 PUT_AGENTS_END = " on conflict (agent_id) do update set name = excluded.name, data = excluded.data"
 REMOVE_AGENTS = "delete from agents where agent_id in "
+
+PUT_REQUESTS = f"insert into idempotency ({_columns(RequestRow)}) values "
+PUT_REQUESTS_END = (
+    " on conflict (namespace, owner, route, key) do update set digest = excluded.digest, "
+    "created_at = excluded.created_at, results = excluded.results, answer = excluded.answer"
+)
+FORGET_REQUESTS = "delete from idempotency where created_at < ?"
+REQUEST = (
+    f"select {_columns(RequestRow)} from idempotency "
+    "where namespace = ? and owner = ? and route = ? and key = ?"
+)
 
 ADD_OUTBOX = f"insert or ignore into outbox ({_columns(OutboxRow)}) values "
 END_OUTBOX = "delete from outbox where outbox_id in "

@@ -14,6 +14,8 @@ from opscore.store.rows import (
     Locked,
     OutboxRow,
     ReadyRow,
+    RequestName,
+    RequestRow,
     SessionRow,
     StoredEvent,
     TaskPicture,
@@ -118,6 +120,10 @@ class Store(Protocol):
 
     async def outbox(self) -> list[OutboxRow]:
         """What is still to be carried out."""
+        ...
+
+    async def request(self, name: RequestName) -> RequestRow | None:
+        """What is kept of a request with an `Idempotency-Key`."""
         ...
 
     async def renew_leases(self, now: Micros, lease: Micros) -> None:

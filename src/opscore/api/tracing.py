@@ -1,0 +1,25 @@
+"""The W3C trace that a request belongs to (w3.org/TR/trace-context)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_NONE = b"0" * 32
+_NO_SPAN = b"0" * 16
+
+
+def random_trace_id() -> str:
+    """A W3C trace id by which an answer and a log record find each other."""
+    return secrets.token_hex(16)
+
+
+def trace_of(traceparent: bytes | None) -> str | None:
+    """The trace id of a `traceparent` header; None without one, or when it is malformed."""
+    found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    if found is None or found[1] == _NONE or found[2] == _NO_SPAN:
+        return None
+    if found[3] is not None and found.string.startswith(b"00"):
+        return None
+    return found[1].decode()
