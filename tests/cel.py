@@ -25,6 +25,7 @@ class Here:
     input: Json = b"{}"
     item: Json | None = None
     index: int | None = None
+    previous: Json | None = None
     error: ErrorInfo | None = None
     session: SessionView = SESSION
     outputs: Mapping[str, Json | None] = field(default_factory=dict[str, "Json | None"])

@@ -158,7 +158,8 @@ def test_list_functions(cel: CelExpressions, text: str, expected: object) -> Non
         ("1 + 'a'", "overload"),
         ("item", "'item' is not known here"),
         ("index + 1", "'index' is not known here"),
-        ("error.message", "'error' is not known here"),
+        ("error.message", "no field 'message' in what is not an object"),
+        ("previous.score", "no field 'score' in what is not an object"),
     ],
 )
 def test_failures(cel: CelExpressions, text: str, words: str) -> None:
@@ -184,9 +185,29 @@ def test_items_keep_their_bytes(cel: CelExpressions) -> None:
         b"1",
         b"2",
     ]
-    for text in ("${{ 5 }}", "${{ {'a': 1} }}", "${{ 'abc' }}"):
+    for text in ("${{ 5 }}", "${{ null }}", "${{ 'abc' }}"):
         with pytest.raises(ExpressionFailed, match="expected a list"):
             cel.items(value_of(text), here)
+
+
+def test_items_of_a_map_come_in_the_order_of_their_keys(cel: CelExpressions) -> None:
+    here = Here(input=b'{"b" : [ 1 ], "a\\"": null, "B": "${{"}')
+    found = cel.items(value_of("${{ input }}"), here)
+    assert [bytes(each) for each in found] == [
+        b'{"key":"B","value":"${{"}',
+        b'{"key":"a\\"","value":null}',
+        b'{"key":"b","value":[ 1 ]}',
+    ]
+    assert cel.items(value_of("${{ {} }}"), here) == []
+
+
+def test_outcomes(cel: CelExpressions) -> None:
+    assert bytes(cel.outcome(b"[1]", None)) == b'{"status":"completed","output":[1]}'
+    failed = cel.outcome(b"null", ErrorInfo("boom", 'it "broke"'))
+    assert msgspec.json.decode(failed) == {
+        "status": "failed",
+        "error": {"class": "boom", "message": 'it "broke"'},
+    }
 
 
 def test_join(cel: CelExpressions) -> None:

@@ -139,10 +139,10 @@ def test_the_same_content_has_the_same_digest() -> None:
         ),
         (
             "  report:\n",
-            "  report:\n    when: always\n",
+            "  report:\n    when: sometimes\n",
             (
-                "flow.yaml:21:11: 'when: always' is not supported by this version of Ops-Core yet"
-                " (leave it out, or write 'when: completed')"
+                "flow.yaml:21:11: 'when: sometimes' is not known"
+                " (one of: completed, failed, always; a condition on values goes into 'if')"
             ),
         ),
         (

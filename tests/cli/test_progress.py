@@ -64,3 +64,5 @@ def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counts() -> None:
     assert counts({"total": 0}) == ""
     assert counts({"total": 4, "completed": 4, "failed": 0, "running": 0}) == "4/4"
+    again = {"total": 1, "completed": 0, "running": 1, "iteration": 2, "iterations": 5}
+    assert counts(again) == "iteration 2 of 5, 1 running"

@@ -27,7 +27,10 @@ def fallbacks(draw: st.DrawFn) -> list[dict[str, Any]]:
 timeouts = st.fixed_dictionaries({}, optional={"attempt": st.just("5s"), "queue": st.just("20s")})
 retries = st.fixed_dictionaries(
     {"maxAttempts": st.integers(1, 3)},
-    optional={"backoff": st.sampled_from(["constant", "linear", "exponential"])},
+    optional={
+        "backoff": st.sampled_from(["constant", "linear", "exponential"]),
+        "per": st.just({"boom": {"maxAttempts": 2, "initialDelay": "2s"}, "fatal": 2}),
+    },
 )
 
 
@@ -40,6 +43,10 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
         needs = [n for n in made if draw(st.booleans())]
         if needs:
             step["needs"] = needs
+            if draw(st.integers(0, 2)) == 0:
+                step["when"] = draw(st.sampled_from(["failed", "always", "completed"]))
+        if draw(st.integers(0, 3)) == 0:
+            step["continueOnError"] = True
         if draw(st.integers(0, 4)) == 0:
             step["if"] = draw(st.sampled_from(["true", "false", "input.n > 2", "input.missing"]))
         if draw(st.integers(0, 3)) == 0:
@@ -64,10 +71,15 @@ def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
         step["with"] = {"x": f"${{{{ steps.{needs[0]}.output }}}}"}
     if draw(st.booleans()):
         step["foreach"] = draw(
-            st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}"])
+            st.sampled_from(["${{ input.items }}", [], [1, 2], "${{ input.n }}", "${{ input }}"])
         )
         if draw(st.booleans()):
             step["maxParallel"] = draw(st.integers(1, 2))
+        if draw(st.booleans()):
+            step["failures"] = "collect"
+    elif draw(st.integers(0, 3)) == 0:
+        until = draw(st.sampled_from(["previous.n > 3", "false", "index == 1", "previous == 1"]))
+        step["repeat"] = {"until": until, "max": draw(st.integers(1, 3))}
     return step
 
 

@@ -141,6 +141,8 @@ def _step(record: records.StepRecord) -> session.StepView:
         error=error_view(record.error),
         labels=dict(record.labels),
         description=record.description,
+        iteration=record.iteration,
+        iterations=record.iterations,
     )
 
 

@@ -97,10 +97,12 @@ def _drawn(session: Any) -> Table:
 
 
 def counts(step: Any) -> str:
-    """A step's tasks in words: `12/40, 3 running, 1 failed`."""
+    """A step's tasks in words: `12/40, 3 running, 1 failed`; `iteration 2 of 5` of a `repeat`."""
     total = step.get("total", 0)
     if not total:
         return ""
     words = [f"{step.get('completed', 0)}/{total}"]
+    if step.get("iteration"):
+        words = [f"iteration {step['iteration']} of {step['iterations']}"]
     words += [f"{step[name]} {name}" for name in ("running", "failed") if step.get(name)]
     return ", ".join(words)

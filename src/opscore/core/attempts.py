@@ -6,14 +6,7 @@ from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
 from opscore.core.kinds.task import create_task
-from opscore.core.progress import (
-    Draft,
-    Refused,
-    conclude,
-    fail_step,
-    materialise_step,
-    step_ended,
-)
+from opscore.core.progress import Draft, Refused, fail_work, go_on
 from opscore.core.retry import TIMEOUT
 from opscore.core.state import TaskState, running_attempt
 from opscore.core.task import (
@@ -25,6 +18,7 @@ from opscore.core.task import (
     settle,
     was_settled,
 )
+from opscore.core.template import Step
 from opscore.core.types import TASK_ENDED, ErrorInfo, Json, TaskStatus, ready_order
 
 
@@ -34,7 +28,7 @@ def claim(draft: Draft, c: cmd.Claim) -> Refused | None:
     task = state.tasks.get(c.task_id)
     if task is None or task.status is not TaskStatus.AVAILABLE:
         return Refused("conflict", f"task {c.task_id} is not available")
-    if state.paused_at is not None or state.stopping is not None:
+    if state.paused_at is not None or state.draining:
         return Refused("conflict", f"session {state.session_id} starts nothing new")
     bounds = draft.template.steps[task.step].timeout
     draft.emit(
@@ -60,8 +54,8 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
         if was_settled(task, c.attempt, c.outcome):
             return None
         return Refused("stale_attempt", _why_stale(task, c.attempt))
-    if state.stopping is not None:
-        _settle_stopping(draft, task, c)
+    if state.draining:
+        _settle_draining(draft, task, c)
         return None
     policy = draft.template.steps[task.step].retry
     match settle(task, policy, c.outcome, draft.now, c.chance):
@@ -83,11 +77,14 @@ def _why_stale(task: TaskState, attempt: int) -> str:
     return f"attempt {attempt} of task {task.task_id} is not the current one ({task.attempt})"
 
 
-def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
+def _settle_draining(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
     """A session that winds down records what still comes in, and starts nothing from it."""
     match c.outcome:
         case Completed(output, usage):
-            ends = _ends_step(draft, task)
+            try:
+                ends = _ends_step(draft, task, output)
+            except ExpressionFailed:
+                ends = False
             draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
         case Released(reason):
             draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
@@ -95,25 +92,44 @@ def _settle_stopping(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
             error = c.outcome.error
             word, message, usage = error.error_class, error.message, c.outcome.usage
             draft.emit(ev.TaskFailed(task.task_id, task.attempt, word, message, usage))
-    conclude(draft)
 
 
-def _ends_step(draft: Draft, task: TaskState) -> bool:
-    step = draft.state.steps[task.step]
-    return step.items is None or step.done + 1 == len(step.items)
+def _ends_step(draft: Draft, task: TaskState, output: Json) -> bool:
+    """Whether this output is the last that its step waits for. Raises ExpressionFailed."""
+    state = draft.state.steps[task.step]
+    if state.items is not None:
+        return state.done + 1 == len(state.items)
+    step = draft.template.steps[task.step]
+    return step.repeat is None or _is_last(draft, step, output)
+
+
+def _is_last(draft: Draft, step: Step, output: Json) -> bool:
+    """Whether a `repeat` is done: `until` holds for this output, or `max` is reached."""
+    assert step.repeat is not None
+    scope = draft.scope(step)
+    scope.previous = output
+    done = draft.expressions.condition(step.repeat.until, scope)
+    return done or draft.state.steps[step.name].iteration + 1 >= step.repeat.max
 
 
 def _complete_task(draft: Draft, task: TaskState, output: Json, usage: Json | None) -> None:
-    ends = _ends_step(draft, task)
+    failure: ExpressionFailed | None = None
+    try:
+        ends = _ends_step(draft, task, output)
+    except ExpressionFailed as caught:
+        ends, failure = False, caught
     draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
-    _item_ended(draft, task, ends)
+    _work_done(draft, task, ends, failure)
 
 
-def _item_ended(draft: Draft, task: TaskState, ends_step: bool) -> None:
-    if ends_step:
-        step_ended(draft, task.step)
-    elif draft.state.paused_at is None and draft.template.steps[task.step].max_parallel:
-        materialise_step(draft, task.step)
+def _work_done(draft: Draft, task: TaskState, ends: bool, failure: ExpressionFailed | None) -> None:
+    step = draft.template.steps[task.step]
+    if failure is not None:
+        fail_work(draft, step, None, ErrorInfo(failure.error_class, str(failure)))
+        return
+    if step.repeat is not None and not ends:
+        draft.emit(ev.StepIterated(step.name, draft.state.steps[step.name].iteration))
+    go_on(draft, step)
 
 
 def give_up(draft: Draft, task: TaskState, error: ErrorInfo, usage: Json | None = None) -> None:
@@ -123,12 +139,12 @@ def give_up(draft: Draft, task: TaskState, error: ErrorInfo, usage: Json | None 
     step = draft.template.steps[task.step]
     member = task.member + 1
     if member > len(step.fallback):
-        fail_step(draft, step.name, error)
+        fail_work(draft, step, task.index, error)
         return
     try:
         _fall_back(draft, task, member, error)
     except ExpressionFailed as failure:
-        fail_step(draft, step.name, ErrorInfo(failure.error_class, str(failure)))
+        fail_work(draft, step, task.index, ErrorInfo(failure.error_class, str(failure)))
 
 
 def _fall_back(draft: Draft, task: TaskState, member: int, error: ErrorInfo) -> None:
@@ -137,14 +153,14 @@ def _fall_back(draft: Draft, task: TaskState, member: int, error: ErrorInfo) -> 
     item = items[task.index] if items is not None and task.index is not None else None
     value = step.fallback[member - 1].value
     if value is None:
-        create_task(draft, step, item, task.index, member)
+        create_task(draft, step, item, task.index, member, error)
         return
     scope = draft.scope(step, item, task.index)
     scope.error = error
     output = draft.expressions.render(value, scope)
-    ends = _ends_step(draft, task)
+    ends = _ends_step(draft, task, output)
     draft.emit(ev.FallbackValued(task.task_id, member, output, ends))
-    _item_ended(draft, task, ends)
+    _work_done(draft, task, ends, None)
 
 
 def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
@@ -172,7 +188,7 @@ def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:
     """Nobody took the task in time."""
     state = draft.state
     task = state.tasks.get(c.task_id)
-    held = state.paused_at is not None or state.stopping is not None
+    held = state.paused_at is not None or state.draining
     if task is None or task.status is not TaskStatus.AVAILABLE or held:
         return Refused("conflict", f"task {c.task_id} is not waiting")
     if task.queue_deadline is None or task.queue_deadline > draft.now:

@@ -11,6 +11,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from opscore.core.record import record
+from opscore.core.step_events import (
+    ItemFailed,
+    StepCompleted,
+    StepExpanded,
+    StepFailed,
+    StepIterated,
+    StepSkipped,
+)
 from opscore.core.types import Json, Micros
 
 
@@ -36,47 +44,6 @@ class SessionStarted:
     due: Micros | None = None
     on_error_version: str | None = None
     cause: str | None = None
-
-
-@record
-class StepExpanded:
-    """A `foreach` gave these items."""
-
-    TYPE: ClassVar[str] = "step.expanded"
-    VERSION: ClassVar[int] = 1
-    step: str
-    items: tuple[Json, ...]
-
-
-@record
-class StepSkipped:
-    """The step's condition was false."""
-
-    TYPE: ClassVar[str] = "step.skipped"
-    VERSION: ClassVar[int] = 1
-    step: str
-    reason: str
-
-
-@record
-class StepCompleted:
-    """A computed step has its value; a `foreach` (output None) has all its items' outputs."""
-
-    TYPE: ClassVar[str] = "step.completed"
-    VERSION: ClassVar[int] = 1
-    step: str
-    output: Json | None = None
-
-
-@record
-class StepFailed:
-    """The step cannot complete any more."""
-
-    TYPE: ClassVar[str] = "step.failed"
-    VERSION: ClassVar[int] = 1
-    step: str
-    error_class: str
-    message: str
 
 
 @record
@@ -236,8 +203,16 @@ class SessionStopping:
 
 
 @record
+class SessionHandling:
+    """A failing session is quiet: now the steps run whose `when` is `failed` or `always`."""
+
+    TYPE: ClassVar[str] = "session.handling"
+    VERSION: ClassVar[int] = 1
+
+
+@record
 class SessionCompleted:
-    """Every step ended well."""
+    """Every step ended, and none failed but where that is allowed."""
 
     TYPE: ClassVar[str] = "session.completed"
     VERSION: ClassVar[int] = 1
@@ -318,6 +293,8 @@ SessionEvent = (
     | StepSkipped
     | StepCompleted
     | StepFailed
+    | StepIterated
+    | ItemFailed
     | TaskCreated
     | TaskAvailable
     | TaskClaimed
@@ -330,6 +307,7 @@ SessionEvent = (
     | TaskAllowed
     | TaskReprioritised
     | SessionStopping
+    | SessionHandling
     | SessionCompleted
     | SessionFailed
     | SessionCancelled

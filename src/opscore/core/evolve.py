@@ -7,16 +7,18 @@ state in place: copying a large state per event would make fan-out quadratic.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from opscore.core import events as ev
 from opscore.core.state import SessionState, StepState, Stopping, TaskState
+from opscore.core.step_folds import STEP_FOLDS, begin_step, end_step, item_done
 from opscore.core.types import (
     AGEING_STEP,
     TASK_ENDED,
     ErrorInfo,
-    Json,
     Micros,
+    Phase,
     SessionStatus,
     StepStatus,
     TaskStatus,
@@ -48,40 +50,10 @@ def _session_started(state: SessionState, e: ev.SessionStarted, at: Micros) -> N
     state.created_at = at
 
 
-def _step_expanded(state: SessionState, e: ev.StepExpanded, at: Micros) -> None:
-    step = state.steps[e.step]
-    step.status = StepStatus.RUNNING
-    step.started_at = at
-    step.items = e.items
-    step.outputs = [None] * len(e.items)
-
-
-def _end_step(step: StepState, status: StepStatus, at: Micros) -> None:
-    step.status = status
-    step.finished_at = at
-
-
-def _step_skipped(state: SessionState, e: ev.StepSkipped, at: Micros) -> None:
-    _end_step(state.steps[e.step], StepStatus.SKIPPED, at)
-
-
-def _step_completed(state: SessionState, e: ev.StepCompleted, at: Micros) -> None:
-    step = state.steps[e.step]
-    step.output = e.output
-    _end_step(step, StepStatus.COMPLETED, at)
-
-
-def _step_failed(state: SessionState, e: ev.StepFailed, at: Micros) -> None:
-    step = state.steps[e.step]
-    step.error = ErrorInfo(e.error_class, e.message)
-    _end_step(step, StepStatus.FAILED, at)
-
-
 def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
     step = state.steps[e.step]
     if step.status is StepStatus.PENDING:
-        step.status = StepStatus.RUNNING
-        step.started_at = at
+        begin_step(state, step, at)
     if e.index is not None and e.index >= step.next_index:
         step.next_index = e.index + 1
     step.active += 1
@@ -149,22 +121,12 @@ def _end_task(state: SessionState, task: TaskState, status: TaskStatus, at: Micr
     return step
 
 
-def _item_done(step: StepState, index: int | None, output: Json, ends: bool, at: Micros) -> None:
-    step.done += 1
-    if index is None:
-        step.output = output
-    else:
-        step.outputs[index] = output
-    if ends:
-        _end_step(step, StepStatus.COMPLETED, at)
-
-
 def _task_completed(state: SessionState, e: ev.TaskCompleted, at: Micros) -> None:
     task = state.tasks[e.task_id]
     step = _end_task(state, task, TaskStatus.COMPLETED, at)
     task.output = e.output
     task.error = None
-    _item_done(step, task.index, e.output, e.ends_step, at)
+    item_done(step, task.index, e.output, e.ends_step, at)
 
 
 def _task_retried(state: SessionState, e: ev.TaskRetried, at: Micros) -> None:
@@ -200,7 +162,7 @@ def _task_failed(state: SessionState, e: ev.TaskFailed, at: Micros) -> None:
 
 def _fallback_valued(state: SessionState, e: ev.FallbackValued, at: Micros) -> None:
     task = state.tasks[e.task_id]
-    _item_done(state.steps[task.step], task.index, e.output, e.ends_step, at)
+    item_done(state.steps[task.step], task.index, e.output, e.ends_step, at)
 
 
 def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> None:
@@ -230,6 +192,12 @@ def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) ->
         state.status = SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
 
 
+def _session_handling(state: SessionState, e: ev.SessionHandling, at: Micros) -> None:
+    assert state.stopping is not None
+    state.stopping = replace(state.stopping, phase=Phase.HANDLING)
+    _end_open_steps(state, at)
+
+
 def _finish(state: SessionState, status: SessionStatus, at: Micros) -> None:
     state.status = status
     state.finished_at = at
@@ -246,7 +214,7 @@ def _end_open_steps(state: SessionState, at: Micros) -> None:
     """Steps that no event named yet are not known here; all that never began stay as they are."""
     for step in state.steps.values():
         if step.status in (StepStatus.RUNNING, StepStatus.WAITING):
-            _end_step(step, StepStatus.CANCELLED, at)
+            end_step(step, StepStatus.CANCELLED, at)
 
 
 def _session_failed(state: SessionState, e: ev.SessionFailed, at: Micros) -> None:
@@ -284,11 +252,21 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
     state.error = None
     state.deadline = e.deadline
     for name in e.steps:
-        step = state.steps[name]
-        step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING
-        step.next_index = 0
-        step.finished_at = None
-        step.error = None
+        _reopen(state.steps[name])
+
+
+def _reopen(step: StepState) -> None:
+    """A step that stopped half-way keeps what its items gave; any other begins anew."""
+    if step.status is StepStatus.COMPLETED or step.late:
+        step.items = None
+        step.outputs = []
+        step.output = step.errors = None
+        step.done = step.iteration = 0
+    step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING
+    step.next_index = 0
+    step.finished_at = None
+    step.error = None
+    step.late = False
 
 
 def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
@@ -310,10 +288,7 @@ def _session_updated(state: SessionState, e: ev.SessionUpdated, at: Micros) -> N
 
 _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.SessionStarted: _session_started,
-    ev.StepExpanded: _step_expanded,
-    ev.StepSkipped: _step_skipped,
-    ev.StepCompleted: _step_completed,
-    ev.StepFailed: _step_failed,
+    **STEP_FOLDS,
     ev.TaskCreated: _task_created,
     ev.TaskAvailable: _task_available,
     ev.TaskClaimed: _task_claimed,
@@ -326,6 +301,7 @@ _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.TaskAllowed: _task_allowed,
     ev.TaskReprioritised: _task_reprioritised,
     ev.SessionStopping: _session_stopping,
+    ev.SessionHandling: _session_handling,
     ev.SessionCompleted: _session_completed,
     ev.SessionFailed: _session_failed,
     ev.SessionCancelled: _session_cancelled,

@@ -41,10 +41,11 @@ class ExpressionScope:
 
 @record
 class StepView:
-    """What expressions see of an earlier step: `steps.NAME.output`, `steps.NAME.status`."""
+    """What expressions see of an earlier step: `steps.NAME.output`, `.status`, `.error`."""
 
     status: StepStatus
     output: Json | None
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Scope(Protocol):
     @property
     def index(self) -> int | None: ...
     @property
+    def previous(self) -> Json | None: ...
+    @property
     def error(self) -> ErrorInfo | None: ...
     @property
     def session(self) -> SessionView: ...
@@ -92,9 +95,16 @@ class Expressions(Protocol):
         ...
 
     def items(self, value: Value, scope: Scope) -> Sequence[Json]:
-        """Evaluate to a list and encode each element; any other type is a failure."""
+        """Evaluate to a list and encode each element; any other type is a failure.
+
+        A map gives `{key, value}` for each of its keys, in the order of the keys.
+        """
         ...
 
     def join(self, outputs: Sequence[Json]) -> Json:
         """One JSON array of already encoded values."""
+        ...
+
+    def outcome(self, output: Json, error: ErrorInfo | None) -> Json:
+        """One item's outcome: `{status, output}`, or `{status, error: {class, message}}`."""
         ...

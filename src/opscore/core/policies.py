@@ -13,11 +13,14 @@ from typing import Literal, TypedDict
 from opscore.core.durations import show_duration
 from opscore.core.reading import Reader
 from opscore.core.template import RetryPolicy, Timeouts
-from opscore.core.trees import is_list, is_map, kind_of
+from opscore.core.trees import is_list, is_map, kind_of, pointer
 from opscore.core.types import SECOND, Micros
 
 BACKOFFS = ("constant", "linear", "exponential")
-RETRY_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter", "errors")
+CLASS_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter")
+"""What a class of errors may have of its own."""
+
+RETRY_KEYS = (*CLASS_KEYS, "errors", "per")
 MAX_ATTEMPTS = 1000
 STEP_TIMEOUTS: tuple[Literal["attempt", "queue", "heartbeat"], ...] = (
     "attempt",
@@ -28,15 +31,21 @@ SHORTEST_LEASE: Micros = 1 * SECOND
 """Agents beat three times a lease, each beat a request: a shorter one would be all they do."""
 
 
-class RetryKeys(TypedDict, total=False):
-    """What `retry` may say, by the field of `RetryPolicy`."""
+class ClassKeys(TypedDict, total=False):
+    """What `retry` may say of one class of errors, by the field of `RetryPolicy`."""
 
     max_attempts: int
     backoff: str
     initial_delay: Micros
     max_delay: Micros
     jitter: float
+
+
+class RetryKeys(ClassKeys, total=False):
+    """What `retry` may say, by the field of `RetryPolicy`."""
+
     errors: frozenset[str]
+    per: Mapping[str, ClassKeys]
 
 
 class TimeoutKeys(TypedDict, total=False):
@@ -58,13 +67,35 @@ def read_retry(reader: Reader, node: object, where: str) -> RetryKeys:
         hint = "write a number of attempts, or keys such as maxAttempts"
         reader.fault(where, f"retry must be a number or a mapping, not {kind_of(node)}", hint)
         return {}
-    return _retry_keys(reader, node, where_of)
+    keys: RetryKeys = {**_class_keys(reader, node, where_of)}
+    if "errors" in node:
+        keys["errors"] = _errors(reader, node["errors"], where_of["errors"])
+    if "per" in node:
+        keys["per"] = _per_class(reader, node["per"], where_of["per"])
+    return keys
 
 
-def _retry_keys(
+def _per_class(reader: Reader, node: object, where: str) -> dict[str, ClassKeys]:
+    """`per`: an error class to what holds for it instead."""
+    found: dict[str, ClassKeys] = {}
+    for name, own in (reader.mapping(node, where, "per") or {}).items():
+        at = where + pointer(name)
+        if isinstance(own, int) and not isinstance(own, bool):
+            found[name] = _class_keys(reader, {"maxAttempts": own}, {"maxAttempts": at})
+        elif is_map(own):
+            reader.known_keys(own, at, CLASS_KEYS)
+            found[name] = _class_keys(reader, own, {key: f"{at}/{key}" for key in CLASS_KEYS})
+        else:
+            hint = "for example {rate_limited: {maxAttempts: 10, initialDelay: 5s}}"
+            message = f"'{name[:60]}' must have a number or a mapping, not {kind_of(own)}"
+            reader.fault(at, message, hint)
+    return found
+
+
+def _class_keys(
     reader: Reader, node: Mapping[str, object], where_of: Mapping[str, str]
-) -> RetryKeys:
-    keys: RetryKeys = {}
+) -> ClassKeys:
+    keys: ClassKeys = {}
     if "maxAttempts" in node:
         where = where_of["maxAttempts"]
         count = reader.integer(node["maxAttempts"], where, "maxAttempts", 1, MAX_ATTEMPTS)
@@ -80,13 +111,11 @@ def _retry_keys(
         jitter = _jitter(reader, node["jitter"], where_of["jitter"])
         if jitter is not None:
             keys["jitter"] = jitter
-    if "errors" in node:
-        keys["errors"] = _errors(reader, node["errors"], where_of["errors"])
     return keys
 
 
 def _delays(
-    reader: Reader, node: Mapping[str, object], where_of: Mapping[str, str], keys: RetryKeys
+    reader: Reader, node: Mapping[str, object], where_of: Mapping[str, str], keys: ClassKeys
 ) -> None:
     if "initialDelay" in node:
         delay = reader.duration(node["initialDelay"], where_of["initialDelay"], "initialDelay")
@@ -113,8 +142,20 @@ def _errors(reader: Reader, node: object, where: str) -> frozenset[str]:
 
 
 def make_retry(reader: Reader, defaults: RetryKeys, own: RetryKeys, where: str) -> RetryPolicy:
-    """Lay a step's keys over the defaults. The delays must still fit each other."""
+    """Lay a step's keys over the defaults, and those of each class over both."""
     keys: RetryKeys = {**defaults, **own}
+    classes = keys.pop("per", {})
+    errors = keys.pop("errors", None)
+    policy = _policy(reader, {**keys}, where)
+    per = {
+        name: _policy(reader, {**keys, **of_class}, f"{where}/per{pointer(name)}")
+        for name, of_class in classes.items()
+    }
+    return replace(policy, errors=errors, per=per)
+
+
+def _policy(reader: Reader, keys: ClassKeys, where: str) -> RetryPolicy:
+    """The delays must fit each other."""
     policy = RetryPolicy(**keys)
     if "max_delay" not in keys and policy.initial_delay > policy.max_delay:
         return replace(policy, max_delay=policy.initial_delay)

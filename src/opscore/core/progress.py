@@ -1,4 +1,4 @@
-"""How a session's graph moves on: which steps start, which tasks they make, when it ends.
+"""How a session's graph moves on: which steps start and which fail. `ending` says how it ends.
 
 A `Draft` collects the events of one decision and folds each at once, so that what follows in the
 same decision sees it.
@@ -16,19 +16,21 @@ from opscore.core.expressions import (
     Expressions,
 )
 from opscore.core.scope import StepScope
-from opscore.core.state import SessionState, TaskState, running_attempt
+from opscore.core.state import SessionState, StepState, TaskState, running_attempt
 from opscore.core.template import Step, Template
 from opscore.core.types import (
     CANCEL_GRACE,
+    MAX_ITEMS,
     MAX_ITEMS_PER_COMMIT,
     SESSION_ENDED,
     STEP_ENDED,
-    STEP_PASSED,
+    TASK_ENDED,
     TASK_QUEUED,
     ErrorInfo,
     Json,
     Micros,
     StepStatus,
+    When,
 )
 
 
@@ -78,16 +80,30 @@ class Draft:
         return None if step.timeout.queue is None else since + step.timeout.queue
 
     def scope(self, step: Step, item: Json | None = None, index: int | None = None) -> StepScope:
-        """What the expressions of `step` see."""
-        return StepScope(self.template, self.state, self.expressions, step.ancestors, item, index)
+        """What the expressions of `step` see: of the whole step, or of one item."""
+        scope = StepScope(self.template, self.state, self.expressions, step.ancestors, item, index)
+        if step.repeat is not None:
+            state = self.state.steps[step.name]
+            scope.index, scope.previous = state.iteration, state.output
+        if step.when is not When.COMPLETED:
+            scope.error = failure_before(self.state, step)
+        return scope
+
+
+def failure_before(state: SessionState, step: Step) -> ErrorInfo | None:
+    """What a step that runs after a failure sees as `error`: its needs' first, or the session's."""
+    for need in step.needs:
+        if state.steps[need].status is StepStatus.FAILED:
+            return state.steps[need].error
+    return None if state.stopping is None else state.stopping.error
 
 
 def start_steps(draft: Draft, names: Iterable[str]) -> None:
-    """Start those of `names` whose needs have passed, and whatever that lets start in turn."""
+    """Start those of `names` whose needs have ended, and whatever that lets start in turn."""
     work = list(names)
     while work:
         name = work.pop(0)
-        if draft.state.stopping is not None:
+        if draft.state.draining:
             return
         step = draft.template.steps[name]
         if not _may_start(draft.state, step):
@@ -96,22 +112,24 @@ def start_steps(draft: Draft, names: Iterable[str]) -> None:
             _start_step(draft, step)
         except ExpressionFailed as failure:
             fail_step(draft, name, ErrorInfo(failure.error_class, str(failure)))
-            return
         if draft.state.steps[name].status in STEP_ENDED:
             work.extend(draft.template.dependents.get(name, ()))
 
 
 def _may_start(state: SessionState, step: Step) -> bool:
+    """A need that failed while the session goes on was allowed to, or this is what follows."""
     if state.paused_at is not None or state.steps[step.name].status is not StepStatus.PENDING:
         return False
     for need in step.needs:  # noqa: SIM110 - a generator costs as much as the whole check
-        if state.steps[need].status not in STEP_PASSED:
+        if state.steps[need].status not in STEP_ENDED:
             return False
     return True
 
 
 def _start_step(draft: Draft, step: Step) -> None:
-    if step.condition is not None and not draft.expressions.condition(
+    if step.when is When.FAILED and not _a_need_failed(draft.state, step):
+        draft.emit(ev.StepSkipped(step.name, "none of the steps it needs failed"))
+    elif step.condition is not None and not draft.expressions.condition(
         step.condition, draft.scope(step)
     ):
         draft.emit(ev.StepSkipped(step.name, f"the condition is false: {step.condition}"))
@@ -119,10 +137,19 @@ def _start_step(draft: Draft, step: Step) -> None:
         step.kind.start(draft, step)
 
 
+def _a_need_failed(state: SessionState, step: Step) -> bool:
+    return any(state.steps[need].status is StepStatus.FAILED for need in step.needs)
+
+
 def expand(draft: Draft, step: Step) -> None:
     """Begin a `foreach`: note its items and start the first of them."""
     assert step.foreach is not None
     items = tuple(draft.expressions.items(step.foreach, draft.scope(step)))
+    if len(items) > MAX_ITEMS:
+        raise ExpressionFailed(
+            f"foreach of step {step.name} has {len(items)} items; the limit is {MAX_ITEMS}",
+            "expression_limit",
+        )
     draft.emit(ev.StepExpanded(step.name, items))
     materialise(draft, step)
     if not items:
@@ -136,35 +163,85 @@ def materialise(draft: Draft, step: Step) -> None:
     state = draft.state.steps[step.name]
     items = state.items or ()
     index = state.next_index
-    while index < len(items) and draft.state.stopping is None:
+    while index < len(items) and not draft.state.draining:
         if step.max_parallel is not None and state.active >= step.max_parallel:
             return
         if state.outputs[index] is None:
             if not draft.spend():
                 return
-            start_item(draft, step, items[index], index)
+            try:
+                start_item(draft, step, items[index], index)
+            except ExpressionFailed as failure:
+                if not step.collect:
+                    raise
+                collect(draft, step, index, ErrorInfo(failure.error_class, str(failure)))
         index += 1
 
 
+def collect(draft: Draft, step: Step, index: int, error: ErrorInfo) -> None:
+    """Under `failures: collect`: the item's failure is its outcome."""
+    ends = ends_items(draft.state.steps[step.name])
+    draft.emit(ev.ItemFailed(step.name, index, error.error_class, error.message, ends))
+
+
+def ends_items(step: StepState) -> bool:
+    """Whether the step has ended once one more item has."""
+    return step.items is not None and step.done + 1 == len(step.items)
+
+
 def step_ended(draft: Draft, name: str) -> None:
-    """A step has just ended well: start what waited for it, and end the session if all have."""
+    """A step has just ended: start what waited for it."""
     start_steps(draft, draft.template.dependents.get(name, ()))
-    conclude(draft)
+
+
+def fail_work(draft: Draft, step: Step, index: int | None, error: ErrorInfo) -> None:
+    """A step's work, or that of one of its items, is given up for good."""
+    if step.collect and index is not None:
+        collect(draft, step, index, error)
+        go_on(draft, step)
+        return
+    fail_step(draft, step.name, error)
+    step_ended(draft, step.name)
 
 
 def fail_step(draft: Draft, name: str, error: ErrorInfo) -> None:
-    """A step failed for good: the session winds down."""
+    """A step failed for good: the session winds down, unless it is allowed to go on.
+
+    One that already runs after a failure (`when`) does not stop what follows it.
+    """
     draft.emit(ev.StepFailed(name, error.error_class, error.message))
-    stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
+    if draft.template.steps[name].continue_on_error or draft.state.stopping is not None:
+        cancel_rest(draft, name)
+    else:
+        stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
+
+
+def go_on(draft: Draft, step: Step) -> None:
+    """Work of a step has ended: start what follows in it, or behind it."""
+    state = draft.state.steps[step.name]
+    if state.status in STEP_ENDED:
+        step_ended(draft, step.name)
+    elif draft.state.paused_at is not None:
+        return
+    elif step.repeat is not None:
+        _start_iteration(draft, step)
+    elif step.max_parallel is not None:
+        materialise_step(draft, step.name)
+
+
+def _start_iteration(draft: Draft, step: Step) -> None:
+    try:
+        step.kind.start(draft, step)
+    except ExpressionFailed as failure:
+        fail_work(draft, step, None, ErrorInfo(failure.error_class, str(failure)))
 
 
 def stop(draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, actor: str) -> None:
-    """Let nothing new start, and end as soon as nothing runs any more."""
+    """Let nothing new start; `ending.conclude` follows when nothing runs any more."""
     draft.emit(
         ev.SessionStopping(cancelled, error.error_class, error.message, draft.now + grace, actor)
     )
     cancel_queued(draft, error.message)
-    conclude(draft)
 
 
 def cancel_queued(draft: Draft, reason: str) -> None:
@@ -178,85 +255,55 @@ def cancel_queued(draft: Draft, reason: str) -> None:
             draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
+def cancel_rest(draft: Draft, name: str) -> None:
+    """Cancel what is left of a step that failed, within the budget of one commit."""
+    step = draft.state.steps[name]
+    if step.active == 0:
+        return
+    for task in [draft.state.tasks[task_id] for task_id in step.task_ids]:
+        if task.status not in TASK_ENDED:
+            if not draft.spend():
+                return
+            reason = f"another item of step {name} failed"
+            draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
+
+
 def cancel_running(draft: Draft, tasks: Iterable[TaskState], reason: str) -> None:
     """Fence attempts that did not stop within their grace."""
     for task in tasks:
         draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
-def conclude(draft: Draft) -> None:
-    """End the session if it can end now."""
-    state = draft.state
-    if state.stopping is not None:
-        if state.running == 0 and state.queued == 0:
-            _end_stopped(draft)
-    elif state.finished_at is None and _all_steps_ended(draft):
-        _complete(draft)
-
-
-def _all_steps_ended(draft: Draft) -> bool:
-    steps = draft.state.steps
-    for name in reversed(draft.template.order):
-        step = steps.get(name)
-        if step is None or step.status not in STEP_ENDED:
-            return False
-    return True
-
-
-def _complete(draft: Draft) -> None:
-    template, state = draft.template, draft.state
-    output: Json = b"null"
-    if template.output is not None:
-        scope = StepScope(template, state, draft.expressions, frozenset(template.order))
-        try:
-            output = draft.expressions.render(template.output, scope)
-        except ExpressionFailed as failure:
-            _fail_session(draft, ErrorInfo(failure.error_class, f"output: {failure}"))
-            return
-    draft.emit(ev.SessionCompleted(output))
-
-
-def _end_stopped(draft: Draft) -> None:
-    stopping = draft.state.stopping
-    assert stopping is not None
-    if stopping.cancelled:
-        draft.emit(ev.SessionCancelled(stopping.error.message))
-    else:
-        _fail_session(draft, stopping.error)
-
-
-def _fail_session(draft: Draft, error: ErrorInfo) -> None:
-    template, state = draft.template, draft.state
-    given: Json | None = None
-    if template.on_error is not None:
-        scope = StepScope(
-            template, state, draft.expressions, frozenset(template.order), error=error
-        )
-        try:
-            given = draft.expressions.render(template.on_error.with_, scope)
-        except ExpressionFailed as failure:
-            error = ErrorInfo(error.error_class, f"{error.message} (and onError: {failure})")
-    draft.emit(ev.SessionFailed(error.error_class, error.message, given))
-
-
 def advance(draft: Draft) -> None:
-    """Go on with what one commit could not hold."""
+    """Go on with what one commit, or a pause, left undone."""
     state = draft.state
     if state.status in SESSION_ENDED or state.paused_at is not None:
         return
-    if state.stopping is not None:
+    if state.stopping is not None and state.draining:
         cancel_queued(draft, state.stopping.error.message)
-        conclude(draft)
         return
     for name in draft.template.order:
-        step = state.steps[name]
-        if step.status is StepStatus.RUNNING and step.items is not None:
-            materialise_step(draft, name)
+        _advance_step(draft, draft.template.steps[name])
+
+
+def _advance_step(draft: Draft, step: Step) -> None:
+    state = draft.state.steps[step.name]
+    if state.status is StepStatus.FAILED:
+        cancel_rest(draft, step.name)
+    elif state.status is not StepStatus.RUNNING:
+        return
+    elif state.items is not None:
+        materialise_step(draft, step.name)
+    elif step.repeat is not None and state.active == 0:
+        _start_iteration(draft, step)
 
 
 def materialise_step(draft: Draft, name: str) -> None:
-    """Like `materialise`; a step whose input cannot be rendered fails."""
+    """Like `materialise`; a step whose input cannot be rendered fails, one that ended is left."""
+    step = draft.template.steps[name]
     try:
-        materialise(draft, draft.template.steps[name])
+        materialise(draft, step)
     except ExpressionFailed as failure:
         fail_step(draft, name, ErrorInfo(failure.error_class, str(failure)))
+    if draft.state.steps[name].status in STEP_ENDED:
+        step_ended(draft, name)

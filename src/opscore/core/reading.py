@@ -148,17 +148,20 @@ class Reader:
         elif (complaint := self.check_expression(text, scope)) is not None:
             self.fault(where, f"in '{shortened(text)}': {complaint}")
 
-    def condition(self, node: object, where: str, scope: ExpressionScope) -> str | None:
+    def condition(
+        self, node: object, where: str, scope: ExpressionScope, what: str = "'if'"
+    ) -> str | None:
         """A boolean expression, with or without `${{ }}` around it."""
         if isinstance(node, bool):
             return "true" if node else "false"
         if not isinstance(node, str):
-            self.fault(where, f"'if' must be an expression, not {kind_of(node)}")
+            self.fault(where, f"{what} must be an expression, not {kind_of(node)}")
             return None
         value, mistakes = read_value(node)
         text = value.tree.text if isinstance(value.tree, Expression) else node.strip()
         if mistakes or isinstance(value.tree, Interpolated):
-            self.fault(where, "'if' must be one expression", "write ${{ … }} around all of it")
+            hint = "write ${{ … }} around all of it"
+            self.fault(where, f"{what} must be one expression", hint)
             return None
         self.expression(text, where, scope)
         return text

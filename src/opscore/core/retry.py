@@ -33,10 +33,15 @@ def is_retried(
 ) -> bool:
     """Whether a task that has now failed `failures` times is tried again.
 
-    `allowance` replaces the policy's bound. A class that the policy names is retried even when it is not retried by default.
+    `allowance` replaces the policy's bound. A class that the policy names, in `errors` or in `per`,
+    is retried even when it is not retried by default. All failures count, whatever their class,
+    against the bound of the class that failed last.
     """
-    if failures >= (policy.max_attempts if allowance is None else allowance):
+    own = policy.per.get(error.error_class)
+    if failures >= (((own or policy).max_attempts) if allowance is None else allowance):
         return False
+    if own is not None:
+        return True
     if policy.errors is not None:
         return error.error_class in policy.errors
     return error.error_class not in NEVER_RETRIED
@@ -60,7 +65,6 @@ def backoff(policy: RetryPolicy, failures: int, chance: float) -> Micros:
 
 
 def retry_delay(policy: RetryPolicy, error: ErrorInfo, failures: int, chance: float) -> Micros:
-    """What the agent asked for (`Retry-After`) rules over the policy's backoff."""
-    if error.retry_after is not None:
-        return error.retry_after
-    return backoff(policy, failures, chance)
+    """The backoff of the error's class, and no sooner than the agent asked for (`Retry-After`)."""
+    delay = backoff(policy.per.get(error.error_class, policy), failures, chance)
+    return delay if error.retry_after is None else max(delay, error.retry_after)

@@ -23,6 +23,7 @@ class StepScope:
     item: Json | None = None
     index: int | None = None
     error: ErrorInfo | None = None
+    previous: Json | None = None
 
     @property
     def input(self) -> Json:
@@ -40,11 +41,21 @@ class StepScope:
         if name not in self.ancestors:
             return None
         step = self.state.steps[name]
-        return StepView(step.status, output_of(step, self.expressions))
+        collect = self.template.steps[name].collect
+        return StepView(step.status, output_of(step, self.expressions, collect), step.error)
 
 
-def output_of(step: StepState, expressions: Expressions) -> Json | None:
-    """A step's output: its own, or the joined outputs of its items once it completed."""
-    if step.items is None or step.status is not StepStatus.COMPLETED:
+def output_of(step: StepState, expressions: Expressions, collect: bool) -> Json | None:
+    """A completed step's output: its own, or the joined outputs or outcomes of its items."""
+    if step.status not in _HAS_OUTPUT:
+        return None
+    if step.items is None:
         return step.output
-    return expressions.join([o for o in step.outputs if o is not None])
+    outputs = [output for output in step.outputs if output is not None]
+    if collect:
+        errors = step.errors or {}
+        outputs = [expressions.outcome(o, errors.get(i)) for i, o in enumerate(outputs)]
+    return expressions.join(outputs)
+
+
+_HAS_OUTPUT = (StepStatus.COMPLETED, StepStatus.COMPENSATED)

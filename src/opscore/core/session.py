@@ -12,6 +12,7 @@ from typing import Any
 from opscore.core import attempts, steering
 from opscore.core import commands as cmd
 from opscore.core import events as ev
+from opscore.core.ending import conclude
 from opscore.core.expressions import Expressions
 from opscore.core.progress import (
     Draft,
@@ -19,7 +20,6 @@ from opscore.core.progress import (
     advance,
     cancel_queued,
     cancel_running,
-    conclude,
     start_steps,
     stop,
 )
@@ -71,13 +71,14 @@ def decide(
         return refused
     if not draft.events and not draft.more:
         return _UNCHANGED
+    if not (state.running or state.queued):
+        conclude(draft)
     return Decided(draft.events, draft.more)
 
 
 def _start(draft: Draft, c: cmd.Start) -> None:
     draft.emit(c.event)
     start_steps(draft, draft.template.roots)
-    conclude(draft)
 
 
 def _advance(draft: Draft, c: cmd.Advance) -> None:
@@ -88,11 +89,11 @@ def _deadline_passed(draft: Draft, c: cmd.DeadlinePassed) -> Refused | None:
     state = draft.state
     if state.status in SESSION_ENDED or state.paused_at is not None:
         return Refused("conflict", f"session {state.session_id} has no deadline running")
-    if state.stopping is not None and state.stopping.grace_until <= draft.now:
-        running = [t for t in state.tasks.values() if t.status is TaskStatus.RUNNING]
-        cancel_running(draft, running, state.stopping.error.message)
-        cancel_queued(draft, state.stopping.error.message)
-        conclude(draft)
+    if state.stopping is not None and state.draining:
+        if state.stopping.grace_until <= draft.now:
+            running = [t for t in state.tasks.values() if t.status is TaskStatus.RUNNING]
+            cancel_running(draft, running, state.stopping.error.message)
+            cancel_queued(draft, state.stopping.error.message)
     elif state.stopping is None and state.deadline is not None and state.deadline <= draft.now:
         error = ErrorInfo(TIMEOUT, "the session took longer than its total timeout")
         stop(

@@ -10,6 +10,7 @@ from opscore.core.types import (
     ErrorInfo,
     Json,
     Micros,
+    Phase,
     SessionStatus,
     StepStatus,
     TaskStatus,
@@ -64,7 +65,12 @@ def _no_tasks() -> list[str]:
 
 @dataclass(slots=True)
 class StepState:
-    """Where a step stands. `items` and `outputs` have one place per item of a `foreach`."""
+    """Where a step stands. `items` and `outputs` have one place per item of a `foreach`.
+
+    `errors`: the items that failed under `failures: collect`. `iteration`: the one of a `repeat`
+    that runs or ran last; `output` is then that of the one before, while the step is open. `late`:
+    it began, or was skipped, because the session failed.
+    """
 
     status: StepStatus = StepStatus.PENDING
     items: tuple[Json, ...] | None = None
@@ -79,15 +85,19 @@ class StepState:
     started_at: Micros | None = None
     finished_at: Micros | None = None
     error: ErrorInfo | None = None
+    errors: dict[int, ErrorInfo] | None = None
+    iteration: int = 0
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Why and until when a session is winding down."""
+    """Why, how far, and until when a session is winding down."""
 
     cancelled: bool
     error: ErrorInfo
     grace_until: Micros
+    phase: Phase = Phase.DRAINING
 
 
 def _pending_steps() -> defaultdict[str, StepState]:
@@ -131,3 +141,8 @@ class SessionState:
     started: bool = False
     running: int = 0
     queued: int = 0
+
+    @property
+    def draining(self) -> bool:
+        """Nothing new starts: the session was cancelled, or failed and is not quiet yet."""
+        return self.stopping is not None and self.stopping.phase is Phase.DRAINING

@@ -9,13 +9,13 @@ from opscore.core.progress import (
     Draft,
     Refused,
     advance,
-    conclude,
-    fail_step,
+    fail_work,
     start_steps,
     stop,
 )
 from opscore.core.retry import CANCELLED, FALLBACK_REQUESTED
 from opscore.core.state import SessionState, TaskState, running_attempt
+from opscore.core.template import Step
 from opscore.core.types import (
     AGEING_STEP,
     SESSION_ENDED,
@@ -47,8 +47,10 @@ def _ended(state: SessionState) -> Refused:
 def pause(draft: Draft, c: cmd.Pause) -> Refused | None:
     """Start nothing new."""
     state = draft.state
-    if state.status in SESSION_ENDED or state.stopping is not None:
+    if state.status in SESSION_ENDED:
         return _ended(state)
+    if state.stopping is not None:
+        return Refused("conflict", f"session {state.session_id} is winding down")
     if state.paused_at is None:
         draft.emit(ev.SessionPaused(c.reason, c.actor))
     return None
@@ -62,7 +64,6 @@ def resume(draft: Draft, c: cmd.Resume) -> Refused | None:
     draft.emit(ev.SessionResumed(c.reason, c.actor))
     start_steps(draft, draft.template.order)
     advance(draft)
-    conclude(draft)
     return None
 
 
@@ -71,15 +72,27 @@ def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
     state = draft.state
     if state.status is not SessionStatus.ERROR:
         return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
-    reopened = (StepStatus.FAILED, StepStatus.CANCELLED)
-    steps = tuple(n for n in draft.template.order if state.steps[n].status in reopened)
+    _run_again(draft, c)
+    return None
+
+
+def _run_again(draft: Draft, c: cmd.RetrySession, also: str | None = None) -> None:
+    """Open again what failed or was cancelled, and whatever came of the failure."""
+    template = draft.template
+    steps = tuple(n for n in template.order if n == also or _runs_again(draft, template.steps[n]))
     total = draft.template.timeout.total
     deadline = None if total is None else draft.now + total
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor, deadline))
     start_steps(draft, draft.template.order)
     advance(draft)
-    conclude(draft)
-    return None
+
+
+def _runs_again(draft: Draft, step: Step) -> bool:
+    """A failure that was allowed stays: others have gone on from it."""
+    state = draft.state.steps[step.name]
+    if state.late or state.status is StepStatus.CANCELLED:
+        return True
+    return state.status is StepStatus.FAILED and not step.continue_on_error
 
 
 def update(draft: Draft, c: cmd.UpdateSession) -> Refused | None:
@@ -100,12 +113,12 @@ def retry_task(draft: Draft, c: cmd.RetryTask) -> Refused | None:
     if task is None or task.status is not TaskStatus.FAILED:
         return _wrong_status(c.task_id, task, "scheduled or failed")
     before = len(draft.state.tasks)
-    command = cmd.RetrySession(f"retry of {c.task_id}", c.actor)
-    refused = retry_session(draft, command)
-    if refused is None:
-        made = list(draft.state.tasks.values())[before:]
-        _allow(draft, c, [t for t in made if (t.step, t.index) == (task.step, task.index)])
-    return refused
+    if draft.state.status is not SessionStatus.ERROR:
+        return retry_session(draft, cmd.RetrySession("", c.actor))
+    _run_again(draft, cmd.RetrySession(f"retry of {c.task_id}", c.actor), task.step)
+    made = list(draft.state.tasks.values())[before:]
+    _allow(draft, c, [t for t in made if (t.step, t.index) == (task.step, task.index)])
+    return None
 
 
 def _allow(draft: Draft, c: cmd.RetryTask, tasks: list[TaskState]) -> None:
@@ -117,7 +130,7 @@ def _allow(draft: Draft, c: cmd.RetryTask, tasks: list[TaskState]) -> None:
 def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:
     """Give the task up in favour of its next fallback."""
     task = draft.state.tasks.get(c.task_id)
-    if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
+    if task is None or task.status in TASK_ENDED or draft.state.draining:
         return _wrong_status(c.task_id, task, "waiting or running")
     if task.member >= len(draft.template.steps[task.step].fallback):
         return Refused("conflict", f"task {c.task_id} has no further fallback")
@@ -132,10 +145,11 @@ def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:
 def cancel_task(draft: Draft, c: cmd.CancelTask) -> Refused | None:
     """End the task, and its step with it."""
     task = draft.state.tasks.get(c.task_id)
-    if task is None or task.status in TASK_ENDED or draft.state.stopping is not None:
+    if task is None or task.status in TASK_ENDED or draft.state.draining:
         return _wrong_status(c.task_id, task, "waiting or running")
     draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), c.reason))
-    fail_step(draft, task.step, ErrorInfo(CANCELLED, c.reason or "the task was cancelled"))
+    error = ErrorInfo(CANCELLED, c.reason or "the task was cancelled")
+    fail_work(draft, draft.template.steps[task.step], task.index, error)
     return None
 
 

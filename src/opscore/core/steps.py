@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from opscore.core.expressions import ExpressionScope
 from opscore.core.kinds import KIND_KEYS, KIND_OF, MODIFIERS
 from opscore.core.kinds.kind import Kind
-from opscore.core.kinds.task import TASK, read_target
+from opscore.core.kinds.task import TASK
+from opscore.core.modifiers import (
+    read_failures,
+    read_fallback,
+    read_flag,
+    read_foreach,
+    read_max_parallel,
+    read_repeat,
+    read_when,
+)
 from opscore.core.policies import (
     RetryKeys,
     TimeoutKeys,
@@ -17,16 +26,10 @@ from opscore.core.policies import (
     read_retry,
     read_timeout,
 )
-from opscore.core.reading import NOT_YET, Reader
-from opscore.core.template import (
-    Expression,
-    FallbackMember,
-    RetryPolicy,
-    Step,
-    Timeouts,
-    Value,
-)
-from opscore.core.trees import is_list, kind_of, pointer
+from opscore.core.reading import Reader
+from opscore.core.template import RetryPolicy, Step, Timeouts, Value
+from opscore.core.trees import pointer
+from opscore.core.types import When
 
 STEP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]*")
 CEL_WORDS = frozenset(
@@ -57,18 +60,23 @@ CEL_WORDS = frozenset(
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 
 KINDS_NOT_YET = ("workflow", "wait", "signal", "approval")
-MEMBERS = ("capability", "agent", "value")
-"""What a member of a fallback chain can be."""
 
-STEP_KEYS = (*KIND_KEYS, "needs", "if", "when", *MODIFIERS, "labels", "description")
+STEP_KEYS = (
+    *KIND_KEYS,
+    *("needs", "if", "when", "continueOnError"),
+    *MODIFIERS,
+    *("labels", "description"),
+)
 STEP_KEYS_NOT_YET = (
     *KINDS_NOT_YET,
-    *("repeat", "compensate", "continueOnError", "concurrency", "rate", "match", "output"),
+    *("compensate", "concurrency", "rate", "match", "output"),
 )
-MAX_FALLBACKS = 20
-MAX_ITEMS = 10_000
 SESSION_NAMES = frozenset({"input", "session", "steps"})
-ITEM_NAMES = frozenset({"item", "index"})
+LOOP_NAMES = {
+    "foreach": frozenset({"item", "index"}),
+    "repeat": frozenset({"previous", "index"}),
+}
+"""The names that a loop adds to the scope of its step's work."""
 NOTHING = Value({}, dynamic=False)
 
 
@@ -117,24 +125,24 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
     where = pointer("steps", name)
     reader.known_keys(node, where, STEP_KEYS, STEP_KEYS_NOT_YET)
     kind = _read_kind(reader, node, where, bound=name in around.bound)
-    per_item = ITEM_NAMES if "foreach" in node else frozenset[str]()
-    scope = around.scope(name, per_item)
-    _check_words(reader, node, where)
+    when = read_when(reader, node, where)
+    own = frozenset({"error"}) if when is not When.COMPLETED else frozenset[str]()
+    outer = around.scope(name, own)
+    looped = own.union(*(names for key, names in LOOP_NAMES.items() if key in node))
+    scope = around.scope(name, looped)
     return Step(
         name=name,
         kind=kind,
         work=kind.read(reader, node, where, scope),
         needs=around.needs[name],
         ancestors=around.ancestors.get(name, frozenset()),
-        condition=reader.condition(node["if"], f"{where}/if", around.scope(name))
-        if "if" in node
-        else None,
+        condition=reader.condition(node["if"], f"{where}/if", outer) if "if" in node else None,
         with_=reader.arguments(node["with"], f"{where}/with", scope) if "with" in node else NOTHING,
-        foreach=_read_foreach(reader, node, where, around.scope(name)),
-        max_parallel=_read_max_parallel(reader, node, where),
+        foreach=read_foreach(reader, node, where, outer),
+        max_parallel=read_max_parallel(reader, node, where),
         retry=_read_retry(reader, node, where, around.defaults),
         timeout=_read_timeout(reader, node, where, around.defaults),
-        fallback=_read_fallback(reader, node, where, around.scope(name, per_item | {"error"})),
+        fallback=read_fallback(reader, node, where, around.scope(name, looped | {"error"})),
         priority=read_priority(reader, node, where, around.defaults.priority),
         labels={**around.defaults.labels, **reader.labels(node["labels"], f"{where}/labels")}
         if "labels" in node
@@ -142,6 +150,10 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
         description=reader.text(node["description"], f"{where}/description", "description") or ""
         if "description" in node
         else "",
+        when=when,
+        continue_on_error=read_flag(reader, node, where, "continueOnError"),
+        collect=read_failures(reader, node, where),
+        repeat=read_repeat(reader, node, where, scope),
     )
 
 
@@ -166,49 +178,12 @@ def _read_kind(reader: Reader, node: Mapping[str, object], where: str, *, bound:
     return kind
 
 
-def _check_words(reader: Reader, node: Mapping[str, object], where: str) -> None:
-    # These keys exist in the language; so far only the word that names today's behaviour is taken.
-    for key, only in (("when", "completed"), ("failures", "fail")):
-        if key in node and node[key] != only:
-            shown = node[key] if isinstance(node[key], str) else kind_of(node[key])
-            hint = f"leave it out, or write '{key}: {only}'"
-            reader.fault(where + pointer(key), f"'{key}: {shown}' {NOT_YET}", hint)
-
-
-def _read_foreach(
-    reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope
-) -> Value | None:
-    if "foreach" not in node:
-        return None
-    where = f"{where}/foreach"
-    value = reader.value(node["foreach"], where, scope)
-    if is_list(value.tree):
-        if len(value.tree) > MAX_ITEMS:
-            reader.fault(where, f"foreach over more than {MAX_ITEMS} written items")
-    elif not isinstance(value.tree, Expression):
-        hint = 'for example "${{ input.files }}", in quotes'
-        message = f"foreach must be a list or one expression, not {kind_of(node['foreach'])}"
-        reader.fault(where, message, hint)
-    return value
-
-
-def _read_max_parallel(reader: Reader, node: Mapping[str, object], where: str) -> int | None:
-    if "maxParallel" not in node:
-        return None
-    where = f"{where}/maxParallel"
-    if "foreach" not in node:
-        reader.fault(where, "'maxParallel' needs 'foreach'", "add foreach, or leave it out")
-    return reader.integer(node["maxParallel"], where, "maxParallel", 1)
-
-
 def _read_retry(
     reader: Reader, node: Mapping[str, object], where: str, defaults: Defaults
 ) -> RetryPolicy:
     where = f"{where}/retry"
     own = read_retry(reader, node["retry"], where) if "retry" in node else RetryKeys()
-    if not own:
-        return RetryPolicy(**defaults.retry)
-    return make_retry(reader, defaults.retry, own, where)
+    return make_retry(reader, defaults.retry, own, where if own else "/defaults/retry")
 
 
 def _read_timeout(
@@ -228,41 +203,3 @@ def read_priority(
     if "priority" not in node:
         return default
     return reader.integer(node["priority"], f"{where}/priority", "priority", 0, 100)
-
-
-def _read_fallback(
-    reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope
-) -> tuple[FallbackMember, ...]:
-    if "fallback" not in node:
-        return ()
-    where, members = f"{where}/fallback", node["fallback"]
-    if not is_list(members) or not members:
-        hint = "for example [{agent: careful-measurer}, {value: null}]"
-        reader.fault(where, "fallback must be a list of members", hint)
-        return ()
-    if len(members) > MAX_FALLBACKS:
-        reader.fault(where, f"more than {MAX_FALLBACKS} fallbacks")
-    read = [
-        _read_member(reader, member, f"{where}/{at}", scope) for at, member in enumerate(members)
-    ]
-    for at, member in enumerate(read[:-1]):
-        if member is not None and member.value is not None:
-            reader.fault(f"{where}/{at + 1}", "no fallback after a value is ever reached")
-            break
-    return tuple(member for member in read if member is not None)
-
-
-def _read_member(
-    reader: Reader, member: object, where: str, scope: ExpressionScope
-) -> FallbackMember | None:
-    node = reader.mapping(member, where, "a fallback")
-    if node is None:
-        return None
-    reader.known_keys(node, where, MEMBERS, KINDS_NOT_YET)
-    kinds = [kind for kind in MEMBERS if kind in node]
-    if len(kinds) > 1 or not any(kind in node for kind in (*MEMBERS, *KINDS_NOT_YET)):
-        reader.fault(where, f"a fallback is exactly one of {', '.join(MEMBERS)}")
-        return None
-    if kinds == ["value"]:
-        return FallbackMember(value=reader.value(node["value"], f"{where}/value", scope))
-    return FallbackMember(target=read_target(reader, node, where, scope))

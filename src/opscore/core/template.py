@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opscore.core.types import SECOND, Json, Micros
+from opscore.core.types import SECOND, Json, Micros, When
 
 if TYPE_CHECKING:
     from opscore.core.kinds.kind import Kind
@@ -44,7 +44,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how soon a failed task is tried again. The budget counts failures."""
+    """How often and how soon a failed task is tried again. The budget counts failures.
+
+    `per`: what holds instead for a class of errors.
+    """
 
     max_attempts: int = 3
     backoff: str = "exponential"  # constant | linear | exponential
@@ -52,6 +55,7 @@ class RetryPolicy:
     max_delay: Micros = 60 * SECOND
     jitter: float = 0.2
     errors: frozenset[str] | None = None
+    per: Mapping[str, RetryPolicy] = field(default_factory=dict[str, "RetryPolicy"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,30 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class FallbackMember:
-    """One member of a fallback chain: another target, or a constant or computed value."""
+    """One member of a fallback chain: another target, or a constant or computed value.
+
+    `with_` None: the step's own.
+    """
 
     target: Target | None = None
     value: Value | None = None
+    with_: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Do a step's work again `until` a condition on its output holds, `max` times at most."""
+
+    until: str
+    max: int
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A node of the graph. `work` is what its kind's reader made of the kind's key."""
+    """A node of the graph. `work` is what its kind's reader made of the kind's key.
+
+    `collect`: under `foreach`, an item that fails does not fail the step.
+    """
 
     name: str
     kind: Kind
@@ -99,6 +118,10 @@ class Step:
     priority: int | None
     labels: Mapping[str, str]
     description: str
+    when: When = When.COMPLETED
+    continue_on_error: bool = False
+    collect: bool = False
+    repeat: Repeat | None = None
 
 
 @dataclass(frozen=True, slots=True)

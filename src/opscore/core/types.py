@@ -24,6 +24,8 @@ AGEING_STEP: Micros = 5 * SECOND
 LEASE: Micros = 15 * SECOND
 CANCEL_GRACE: Micros = 10 * SECOND
 MAX_ITEMS_PER_COMMIT = 500
+MAX_ITEMS = 10_000
+"""Items of one `foreach`."""
 
 
 class AgentState(StrEnum):
@@ -60,6 +62,25 @@ class StepStatus(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     COMPENSATED = "compensated"
+
+
+class Phase(StrEnum):
+    """How far a session that will not complete any more has come.
+
+    `draining`: nothing new starts, and what runs comes to its end. `handling` (of one that fails):
+    the steps run whose `when` is `failed` or `always`.
+    """
+
+    DRAINING = "draining"
+    HANDLING = "handling"
+
+
+class When(StrEnum):
+    """After which ends of its needs a step runs."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ALWAYS = "always"
 
 
 class TaskStatus(StrEnum):
@@ -119,11 +140,12 @@ STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
         }
     ),
     StepStatus.RUNNING: frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED}),
-    StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED}),
+    # What came of the session's failure is open again when the session is retried.
+    StepStatus.COMPLETED: frozenset({StepStatus.COMPENSATED, StepStatus.PENDING}),
     StepStatus.FAILED: frozenset({StepStatus.PENDING, StepStatus.RUNNING}),
-    StepStatus.SKIPPED: frozenset(),
+    StepStatus.SKIPPED: frozenset({StepStatus.PENDING}),
     StepStatus.CANCELLED: frozenset({StepStatus.PENDING, StepStatus.RUNNING}),
-    StepStatus.COMPENSATED: frozenset(),
+    StepStatus.COMPENSATED: frozenset({StepStatus.PENDING}),
 }
 
 TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {

@@ -81,7 +81,7 @@ def _next_deadline(state: SessionState) -> Micros | None:
     if state.finished_at is not None or state.paused_at is not None:
         return None
     if state.stopping is not None:
-        return state.stopping.grace_until
+        return state.stopping.grace_until if state.draining else None
     return state.deadline
 
 

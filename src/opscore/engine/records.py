@@ -93,7 +93,10 @@ class TemplateRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A step of a session: its status and how its tasks stand."""
+    """A step of a session: its status and how its tasks stand.
+
+    Of a `repeat`: which iteration runs or ran last, from 1, and how many there may be.
+    """
 
     status: StepStatus
     tasks: tuple[str, ...]
@@ -106,6 +109,8 @@ class StepRecord:
     error: ErrorInfo | None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     description: str = ""
+    iteration: int | None = None
+    iterations: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

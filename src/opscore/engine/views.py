@@ -145,7 +145,7 @@ def _step(state: SessionState, defined: Step) -> StepRecord:
         status=StepStatus.CANCELLED if never else step.status,
         tasks=tuple(step.task_ids[:TASKS_SHOWN]),
         total=0 if step.status is StepStatus.SKIPPED else total,
-        completed=step.done if step.task_ids else int(step.status is StepStatus.COMPLETED),
+        completed=_completed(step),
         failed=step.failed,
         running=step.running,
         started_at=step.started_at,
@@ -153,7 +153,16 @@ def _step(state: SessionState, defined: Step) -> StepRecord:
         error=step.error,
         labels=defined.labels,
         description=defined.description,
+        iteration=step.iteration + 1 if defined.repeat and step.started_at else None,
+        iterations=defined.repeat.max if defined.repeat else None,
     )
+
+
+def _completed(step: StepState) -> int:
+    """How much of the step's work is done and did not fail: of a `foreach`, how many items."""
+    if step.items is None:
+        return int(step.status is StepStatus.COMPLETED)
+    return step.done - len(step.errors or ())
 
 
 def summary_of(row: SessionRow) -> SessionSummary:

@@ -12,7 +12,7 @@ import msgspec
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
 from opscore.core.template import Expression, Interpolated, Value
 from opscore.core.trees import is_list, is_map
-from opscore.core.types import Json
+from opscore.core.types import ErrorInfo, Json
 from opscore.expressions.program import (
     Language,
     NotCel,
@@ -75,12 +75,19 @@ class CelExpressions:
         )
 
     def items(self, value: Value, scope: Scope) -> Sequence[Json]:
-        """Evaluate to a list, each item encoded. Raises `ExpressionFailed`, also for no list."""
+        """Evaluate to a list or map, each item encoded. Raises `ExpressionFailed`, also for others."""
         return elements(self.render(value, scope))
 
     def join(self, outputs: Sequence[Json]) -> Json:
         """One JSON array of already encoded values."""
         return Raw(b"[%b]" % b",".join(outputs))
+
+    def outcome(self, output: Json, error: ErrorInfo | None) -> Json:
+        """One item's outcome under `failures: collect`."""
+        if error is None:
+            return Raw(b'{"status":"completed","output":%b}' % output)
+        told = {"class": error.error_class, "message": error.message}
+        return Raw(msgspec.json.encode({"status": "failed", "error": told}))
 
     def _constant(self, value: Value) -> Json:
         encoded = self._constants[value] = Raw(msgspec.json.encode(value.tree))

@@ -26,8 +26,8 @@ from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
 from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
-NAMES = ("input", "steps", "item", "index", "session", "error")
-NAMES_NOT_YET = ("previous", "agent")
+NAMES = ("input", "steps", "item", "index", "previous", "session", "error")
+NAMES_NOT_YET = ("agent",)
 LIMIT = "expression_limit"
 _TOO_LARGE = "out of range for"
 _TOO_MANY = "more than 10000 items visited by map, filter, exists and all together"
@@ -227,10 +227,17 @@ def _name_complaint(mention: Reference, scope: ExpressionScope) -> str | None:
 
 def _root_complaint(root: str, scope: ExpressionScope) -> str:
     match root:
-        case "item" | "index":
-            return f"'{root}' is only known in a step with 'foreach'"
+        case "item":
+            return "'item' is only known in a step with 'foreach'"
+        case "index":
+            return "'index' is only known in a step with 'foreach' or 'repeat'"
+        case "previous":
+            return "'previous' is only known in a step with 'repeat'"
         case "error":
-            return "'error' is only known in the values of 'fallback' and in 'onError'"
+            return (
+                "'error' is only known in 'fallback', in 'onError', and in a step whose 'when' is "
+                "'failed' or 'always'"
+            )
         case _ if root in NAMES_NOT_YET:
             return f"'{root}' {NOT_YET}"
         case _:

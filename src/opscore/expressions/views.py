@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from opscore.core.expressions import ExpressionFailed, Scope
-from opscore.core.types import Json
+from opscore.core.types import ErrorInfo, Json
 from opscore.expressions.bounds import Extent
 from opscore.expressions.references import Needed
 from opscore.expressions.results import NULL, Raw, encode
@@ -42,6 +42,8 @@ def raw_at(path: tuple[str, ...], scope: Scope) -> Json:
             return _walk(scope.input, rest)
         case "item":
             return _walk(_present(scope.item, root), rest)
+        case "previous":
+            return _walk(NULL if scope.previous is None else scope.previous, rest)
         case "steps" if len(rest) >= 2 and rest[1] == "output":
             view = scope.step(rest[0])
             if view is None:
@@ -65,14 +67,21 @@ def extent_at(path: tuple[str, ...], scope: Scope) -> Extent:
 
 
 def elements(value: Json) -> list[Json]:
-    """The encoded items of an encoded list, bytes untouched."""
+    """The encoded items of an encoded list, bytes untouched; of a map `{key, value}`, by key."""
     try:
+        if bytes(memoryview(value)[:1]) == b"{":
+            fields = _fields(value)
+            return [_entry(key, fields[key]) for key in sorted(fields)]
         return list(_items(value))
     except msgspec.ValidationError:
         shown = bytes(value)[:60].decode(errors="replace")
-        raise ExpressionFailed(f"expected a list, not {shown}") from None
+        raise ExpressionFailed(f"expected a list or a map, not {shown}") from None
     except UNREADABLE as error:
         raise unreadable(error) from None
+
+
+def _entry(key: str, value: Json) -> Json:
+    return Raw(b'{"key":%b,"value":%b}' % (encode(key), value))
 
 
 def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
@@ -81,6 +90,8 @@ def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
             return _pruned(scope.input, wanted)
         case "item":
             return _pruned(_present(scope.item, name), wanted)
+        case "previous":
+            return None if scope.previous is None else _pruned(scope.previous, wanted)
         case "index":
             return _present(scope.index, name)
         case "steps":
@@ -88,7 +99,7 @@ def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
         case "session":
             return _session(wanted, scope)
         case "error":
-            return _error(scope)
+            return _error(scope.error)
         case _:
             raise ExpressionFailed(f"'{name}' is not known here")
 
@@ -103,6 +114,7 @@ def _steps(wanted: Needed | None, scope: Scope) -> dict[str, Any]:
             if view.output is not None and (below is None or "output" in below):
                 output = _pruned(view.output, below["output"] if below else None)
             found[name] = {"status": str(view.status), "output": output}
+            found[name]["error"] = _error(view.error)
     return found
 
 
@@ -120,8 +132,9 @@ def _session(wanted: Needed | None, scope: Scope) -> dict[str, Any]:
     return view
 
 
-def _error(scope: Scope) -> dict[str, Any]:
-    error = _present(scope.error, "error")
+def _error(error: ErrorInfo | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
     after = None if error.retry_after is None else error.retry_after / 1_000_000
     return {"class": error.error_class, "message": error.message, "retryAfterSeconds": after}
 

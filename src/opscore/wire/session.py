@@ -74,7 +74,10 @@ class TriggerAccepted(Output, omit_defaults=True):
 
 
 class StepView(Output):
-    """A step of a session: counts for all, task ids for the first hundred."""
+    """A step of a session: counts for all, task ids for the first hundred.
+
+    Of a `repeat`: `iteration` is the one that runs or ran last, from 1, of `iterations` at most.
+    """
 
     status: str
     tasks: list[str]
@@ -87,6 +90,8 @@ class StepView(Output):
     error: TaskError | None = None
     labels: dict[str, str] = {}
     description: str = ""
+    iteration: int | None = None
+    iterations: int | None = None
 
 
 class SessionView(Output):

@@ -12,7 +12,7 @@ KIND_OF: dict[str, Kind] = {key: kind for kind in KINDS for key in kind.keys}
 """The kind of a step that has this key."""
 
 MODIFIERS = (
-    *("with", "foreach", "maxParallel", "failures"),
+    *("with", "foreach", "maxParallel", "failures", "repeat"),
     *("retry", "timeout", "fallback", "priority"),
 )
 """Keys that only some kinds accept; the others go with every kind."""

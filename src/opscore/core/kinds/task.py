@@ -11,7 +11,7 @@ from opscore.core.progress import Draft, expand
 from opscore.core.reading import Reader
 from opscore.core.state import SessionState
 from opscore.core.template import Step, Target
-from opscore.core.types import Json, ready_order, task_id_of
+from opscore.core.types import ErrorInfo, Json, ready_order, task_id_of
 
 
 def read_target(
@@ -38,16 +38,27 @@ def _start_item(draft: Draft, step: Step, item: Json, index: int) -> None:
 
 
 def create_task(
-    draft: Draft, step: Step, item: Json | None, index: int | None, member: int
+    draft: Draft,
+    step: Step,
+    item: Json | None,
+    index: int | None,
+    member: int,
+    error: ErrorInfo | None = None,
 ) -> None:
     """Make the task of a step, of one of its items, or of one member of its fallback chain.
 
-    Raises ExpressionFailed when the input cannot be rendered or is too large.
+    A member sees the `error` that it is for. Raises ExpressionFailed when the input cannot be
+    rendered or is too large.
     """
     first = step.work
-    target = first if member == 0 else step.fallback[member - 1].target
+    target, with_ = first, step.with_
+    scope = draft.scope(step, item, index)
+    if member:
+        chosen = step.fallback[member - 1]
+        target, with_ = chosen.target, chosen.with_ or with_
+        scope.error = error
     assert isinstance(first, Target) and isinstance(target, Target)
-    rendered = draft.expressions.render(step.with_, draft.scope(step, item, index))
+    rendered = draft.expressions.render(with_, scope)
     if len(rendered) > draft.payload_limit:
         raise ExpressionFailed(
             f"the input of step {step.name} has {len(rendered)} bytes; "
@@ -96,7 +107,7 @@ TASK = Kind(
     name="task",
     keys=("capability", "agent"),
     modifiers=frozenset(
-        {"with", "foreach", "maxParallel", "failures"}
+        {"with", "foreach", "maxParallel", "failures", "repeat"}
         | {"retry", "timeout", "fallback", "priority"}
     ),
     why_not="",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opscore.core import events as ev
-from opscore.core.expressions import ExpressionScope
+from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.kinds.kind import Kind
 from opscore.core.progress import Draft
 from opscore.core.reading import Reader
 from opscore.core.template import Step, Value
-from opscore.core.types import Json
+from opscore.core.types import ErrorInfo, Json
 
 
 def _read(reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope) -> Value:
@@ -28,11 +28,20 @@ def _computed(draft: Draft, step: Step) -> Json:
     if step.foreach is None:
         return draft.expressions.render(value, draft.scope(step))
     items = draft.expressions.items(step.foreach, draft.scope(step))
-    outputs = [
-        draft.expressions.render(value, draft.scope(step, item, index))
-        for index, item in enumerate(items)
-    ]
-    return draft.expressions.join(outputs)
+    return draft.expressions.join(
+        [_of_item(draft, step, value, item, index) for index, item in enumerate(items)]
+    )
+
+
+def _of_item(draft: Draft, step: Step, value: Value, item: Json, index: int) -> Json:
+    scope = draft.scope(step, item, index)
+    if not step.collect:
+        return draft.expressions.render(value, scope)
+    try:
+        return draft.expressions.outcome(draft.expressions.render(value, scope), None)
+    except ExpressionFailed as failure:
+        error = ErrorInfo(failure.error_class, str(failure))
+        return draft.expressions.outcome(b"null", error)
 
 
 VALUE = Kind(

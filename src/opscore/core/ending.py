@@ -1,0 +1,131 @@
+"""How a session ends: completed, or wound down step by step.
+
+Winding down: what runs drains; of a failing session the steps run whose `when` is `failed` or
+`always`; then it ends.
+"""
+
+from __future__ import annotations
+
+from opscore.core import events as ev
+from opscore.core.expressions import ExpressionFailed
+from opscore.core.progress import Draft, start_steps, stop
+from opscore.core.scope import StepScope
+from opscore.core.types import (
+    CANCEL_GRACE,
+    STEP_ENDED,
+    ErrorInfo,
+    Json,
+    Phase,
+    StepStatus,
+    When,
+)
+
+
+def conclude(draft: Draft) -> None:
+    """End the session if it can end now, or go on to the next phase of its winding down."""
+    state = draft.state
+    if state.running or state.queued or state.finished_at is not None:
+        return
+    if state.stopping is not None:
+        _wind_down(draft)
+    elif _all_steps_ended(draft):
+        _complete(draft)
+
+
+def _all_steps_ended(draft: Draft) -> bool:
+    steps = draft.state.steps
+    for name in reversed(draft.template.order):
+        step = steps.get(name)
+        if step is None or step.status not in STEP_ENDED:
+            return False
+    return True
+
+
+def _complete(draft: Draft) -> None:
+    template = draft.template
+    output: Json = b"null"
+    if template.output is not None:
+        try:
+            output = draft.expressions.render(template.output, _whole_scope(draft))
+        except ExpressionFailed as failure:
+            error = ErrorInfo(failure.error_class, f"output: {failure}")
+            stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
+            _wind_down(draft)
+            return
+    draft.emit(ev.SessionCompleted(output))
+
+
+def _whole_scope(draft: Draft, error: ErrorInfo | None = None) -> StepScope:
+    every = frozenset(draft.template.order)
+    return StepScope(draft.template, draft.state, draft.expressions, every, error=error)
+
+
+def _wind_down(draft: Draft) -> None:
+    """Nothing is under way: on to the next phase that has something to do, or to the end."""
+    stopping = draft.state.stopping
+    assert stopping is not None
+    if stopping.phase is Phase.DRAINING and not stopping.cancelled:
+        _handle(draft)
+    if _handling(draft) and not _all_steps_ended(draft):
+        return
+    _end(draft)
+
+
+def _handling(draft: Draft) -> bool:
+    stopping = draft.state.stopping
+    return stopping is not None and stopping.phase is Phase.HANDLING
+
+
+def _handle(draft: Draft) -> None:
+    """Skip what cannot start any more; start the steps that are there for a failure."""
+    steps, state = draft.template.steps, draft.state
+    pending = [n for n in draft.template.order if state.steps[n].status is StepStatus.PENDING]
+    late = [name for name in pending if steps[name].when is not When.COMPLETED]
+    if late:
+        draft.emit(ev.SessionHandling())
+    reason = _why_skipped(draft)
+    for name in pending:
+        if steps[name].when is When.COMPLETED:
+            draft.emit(ev.StepSkipped(name, reason))
+    start_steps(draft, late)
+
+
+def _why_skipped(draft: Draft) -> str:
+    assert draft.state.stopping is not None
+    for name in draft.template.order:
+        allowed = draft.template.steps[name].continue_on_error
+        if draft.state.steps[name].status is StepStatus.FAILED and not allowed:
+            return f"step {name} failed"
+    return draft.state.stopping.error.message
+
+
+def _end(draft: Draft) -> None:
+    stopping = draft.state.stopping
+    assert stopping is not None
+    error = ErrorInfo(stopping.error.error_class, _told(draft, stopping.error.message))
+    if stopping.cancelled:
+        draft.emit(ev.SessionCancelled(error.message))
+    else:
+        _fail(draft, error)
+
+
+def _told(draft: Draft, message: str) -> str:
+    """The first failure, and what failed after it."""
+    parts = [message]
+    for name, step in draft.state.steps.items():
+        allowed = draft.template.steps[name].continue_on_error
+        if step.late and step.status is StepStatus.FAILED and not allowed:
+            assert step.error is not None
+            parts.append(f"then step {name} failed: {step.error.message}")
+    return "; ".join(parts)
+
+
+def _fail(draft: Draft, error: ErrorInfo) -> None:
+    given: Json | None = None
+    if draft.template.on_error is not None:
+        try:
+            scope = _whole_scope(draft, error)
+            given = draft.expressions.render(draft.template.on_error.with_, scope)
+        except ExpressionFailed as failure:
+            error = ErrorInfo(error.error_class, f"{error.message} (and onError: {failure})")
+    draft.emit(ev.SessionFailed(error.error_class, error.message, given))
