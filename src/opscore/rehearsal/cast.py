@@ -30,6 +30,7 @@ class InputScope:
     item: None = None
     index: None = None
     error: None = None
+    previous: None = None
     ancestors: frozenset[str] = frozenset()
 
     @property
