@@ -11,7 +11,9 @@ from random import Random
 from typing import Any
 
 from opscore.core.events import SessionStarted
+from opscore.core.template import Target
 from opscore.core.types import SECOND, SYSTEM, Actor, Json, Micros, SessionStatus
+from opscore.core.why_words import nobody
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.hooks import Hooks
@@ -206,6 +208,10 @@ class House:
         """Let time pass, then look who is there."""
         await self.clock.sleep(seconds)
         await self.lifecycle.sweep_presence(self.clock.now())
+
+    def why_nobody(self, target: Target) -> str:
+        """Why a task for this target has no taker, as a queue timeout says it."""
+        return nobody(target, self.lifecycle.takers("default", target))
 
     async def events(self, agent_id: str) -> list[str]:
         return [row.type for row in await self.store.agent_journal(agent_id, 0, 1000)]

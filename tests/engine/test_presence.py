@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from opscore.core.errors import Conflict, NotFound
+from opscore.core.template import Target
 from opscore.core.types import AgentState
 from opscore.engine.dispatcher import Seat, queues_of
 from opscore.engine.engine import Engine
@@ -47,9 +48,7 @@ async def test_an_instance_works_and_the_agent_is_shown_as_active(house: House) 
     attempt = await ears.given.get()
     busy = await house.lifecycle.get_agent(agent.agent_id)
     assert (busy.state, busy.instances[0].in_flight) == (AgentState.ACTIVE, 1)
-    assert house.lifecycle.why_nobody("default", "sum", None) == (
-        "of the one agent with the capability sum: 1 busy"
-    )
+    assert house.why_nobody(Target("sum")) == ("of the one agent with the capability sum: 1 busy")
     journal = await house.events(agent.agent_id)
     assert (await house.settle(attempt)).verdict == "recorded"
     done = await house.lifecycle.get_agent(agent.agent_id)
@@ -179,9 +178,7 @@ async def test_an_agent_goes_offline_when_its_last_instance_was_gone_long_enough
     await house.sweep(1)
     offline = await house.lifecycle.get_state(agent.agent_id)
     assert (offline.state, offline.actor) == (AgentState.OFFLINE, "system:opscore")
-    assert house.lifecycle.why_nobody("default", None, "summarizer") == (
-        "agent summarizer is offline"
-    )
+    assert house.why_nobody(Target(agent="summarizer")) == ("agent summarizer is offline")
     written = len(house.commits)
     await house.sweep(100)
     assert len(house.commits) == written, "said once"

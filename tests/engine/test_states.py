@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opscore.core.errors import Conflict, Invalid
+from opscore.core.template import Target
 from opscore.core.types import Actor, AgentState, TaskStatus
 from opscore.engine.lifecycle import AgentDetails
 from opscore.engine.records import StateRecord
@@ -86,7 +87,7 @@ async def test_draining_and_activating(house: House) -> None:
     assert (drained.state, drained.reason) == (AgentState.DRAINING, "upgrade")
     assert ears.drained == ["upgrade"]
     await house.start()
-    assert house.lifecycle.why_nobody("default", "sum", None).endswith("1 draining")
+    assert house.why_nobody(Target("sum")).endswith("1 draining")
     with pytest.raises(Invalid):
         await house.lifecycle.drain(agent.agent_id, deadline_seconds=-1)
     await house.lifecycle.activate(agent.agent_id, actor=ADA)
@@ -139,9 +140,7 @@ async def test_deregistering_releases_what_the_agent_holds_and_ends_its_connecti
     assert ears.closed == ["the agent was deregistered"]
     assert house.dispatcher.seats() == []
     await connection.disconnect()
-    assert house.lifecycle.why_nobody("default", "sum", None) == (
-        "no agent with the capability sum is registered"
-    )
+    assert house.why_nobody(Target("sum")) == ("no agent with the capability sum is registered")
     other, heard = (
         await house.lifecycle.register_agent(AgentDetails("b", capabilities=("sum",))),
         Ears(),

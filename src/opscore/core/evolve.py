@@ -81,7 +81,7 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
 def _task_available(state: SessionState, e: ev.TaskAvailable, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.status = TaskStatus.AVAILABLE
-    task.updated_at = at
+    task.updated_at = task.available_at = at
     task.order = e.order
     task.due = None
     task.queue_deadline = e.queue_deadline
@@ -145,7 +145,7 @@ def _task_released(state: SessionState, e: ev.TaskReleased, at: Micros) -> None:
     _leave_attempt(state, task)
     state.queued += 1
     task.status = TaskStatus.AVAILABLE
-    task.updated_at = at
+    task.updated_at = task.available_at = at
     task.order = e.order
 
 
@@ -186,7 +186,7 @@ def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros
 
 def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) -> None:
     error = ErrorInfo(e.error_class, e.message)
-    state.stopping = Stopping(e.cancelled, error, e.grace_until)
+    state.stopping = Stopping(e.cancelled, error, e.grace_until, at, e.actor)
     state.paused_at = None
     if state.status is SessionStatus.PAUSED:
         state.status = SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
@@ -232,6 +232,8 @@ def _session_cancelled(state: SessionState, e: ev.SessionCancelled, at: Micros) 
 def _session_paused(state: SessionState, e: ev.SessionPaused, at: Micros) -> None:
     state.status = SessionStatus.PAUSED
     state.paused_at = at
+    state.paused_by = e.actor
+    state.pause_reason = e.reason
 
 
 def _session_resumed(state: SessionState, e: ev.SessionResumed, at: Micros) -> None:

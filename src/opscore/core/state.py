@@ -22,6 +22,7 @@ class TaskState:
     """One unit of work. `allowance`: failures allowed by hand instead of the policy's. `input` is dropped when the task ends; the task row keeps it.
 
     `own_priority`: its step's or a person's, which a change of the session's leaves alone.
+    `available_at`: since when it may be claimed (again); None: since it was made.
     """
 
     task_id: str
@@ -38,6 +39,7 @@ class TaskState:
     updated_at: Micros
     due: Micros | None = None
     queue_deadline: Micros | None = None
+    available_at: Micros | None = None
     attempt: int = 0
     failures: int = 0
     allowance: int | None = None
@@ -92,11 +94,13 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Why, how far, and until when a session is winding down."""
+    """Why, how far, since and until when a session is winding down, and who made it."""
 
     cancelled: bool
     error: ErrorInfo
     grace_until: Micros
+    since: Micros
+    actor: str
     phase: Phase = Phase.DRAINING
 
 
@@ -133,6 +137,8 @@ class SessionState:
     updated_at: Micros = 0
     finished_at: Micros | None = None
     paused_at: Micros | None = None
+    paused_by: str = ""
+    pause_reason: str = ""
     stopping: Stopping | None = None
     output: Json | None = None
     error: ErrorInfo | None = None

@@ -1,4 +1,4 @@
-"""What happened and how long it took: log records, and traces of tasks from the journal."""
+"""What happened, how long it took and why it does not go on: logs, traces, reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import structlog
 
 from opscore.core.errors import Conflict
-from opscore.core.types import DEFAULT_NAMESPACE, Micros
+from opscore.core.types import DEFAULT_NAMESPACE, Micros, session_id_of
+from opscore.engine.explanations import Explanations, WhyRecord
 from opscore.engine.records import AttemptRecord, SessionRecord, TaskRecord
 from opscore.store.store import Store
 
@@ -54,9 +55,10 @@ class Sessions(Protocol):
 class Debugging:
     """The verbs of the third subsystem."""
 
-    def __init__(self, store: Store, sessions: Sessions) -> None:
+    def __init__(self, store: Store, sessions: Sessions, explanations: Explanations) -> None:
         self._store = store
         self._sessions = sessions
+        self._explanations = explanations
         self._open: dict[tuple[str, str], tuple[str, Micros]] = {}
 
     async def log_operation(
@@ -68,6 +70,15 @@ class Debugging:
         `task_id`, `attempt`, `trace_id`).
         """
         log.log(_LEVELS.get(level, _LEVELS["info"]), operation, **(context or {}))
+
+    async def why(self, any_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> WhyRecord:
+        """What a session, or a task, waits for, since when, and who holds it up.
+
+        `any_id` is a session's id or a task's. Raises NotFound.
+        """
+        if session_id_of(any_id) is not None:
+            return await self._explanations.task(any_id, namespace)
+        return await self._explanations.session(any_id, namespace)
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""

@@ -16,6 +16,7 @@ from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.clock import Clock, SystemClock, every
 from opscore.engine.debugging import Debugging
 from opscore.engine.dispatcher import Dispatcher
+from opscore.engine.explanations import Explanations
 from opscore.engine.feed import Feed
 from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
@@ -65,6 +66,7 @@ class Engine:
         self.hooks = Hooks()
         self._clock = clock
         self._templates = templates
+        self._views = Views(store, templates)
         self._writer = Writer(store, means, self._committed)
         self.repeats = Repeats(store, self._writer)
         self._dispatcher = Dispatcher(self._writer, store.now, ids.span_id, chance.random)
@@ -79,11 +81,10 @@ class Engine:
             offline_after=settings.offline_after,
             payload_limit=settings.payload_limit,
         )
-        self.debugging = Debugging(store, self.orchestration)
+        explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
+        self.debugging = Debugging(store, self.orchestration, explanations)
         self._relay = Relay(store, self._writer, clock, ids)
-        self._sweeper = Sweeper(
-            store, self._writer, clock, chance.random, self.lifecycle.why_nobody
-        )
+        self._sweeper = Sweeper(store, self._writer, clock, chance.random, self.lifecycle.takers)
         self._group: asyncio.TaskGroup | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._cycles: set[asyncio.Task[Any]] = set()
@@ -94,7 +95,7 @@ class Engine:
     def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
         return Tools(
             writer=self._writer,
-            views=Views(self.store, self._templates),
+            views=self._views,
             templates=self._templates,
             dispatcher=self._dispatcher,
             clock=self._clock,

@@ -8,7 +8,9 @@ from typing import Any
 from opscore.core import agent as core
 from opscore.core.agent import Agent
 from opscore.core.errors import Invalid
+from opscore.core.template import Target
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Json, Micros
+from opscore.core.why import Taker
 from opscore.engine.agent_content import AgentDetails, checked, checked_changes, plain
 from opscore.engine.agent_requests import Deregister, Order, Patch, Register, Report
 from opscore.engine.agent_views import agent_record, current_state, matches, read_history
@@ -355,9 +357,9 @@ class Lifecycle:
         """Write down who was not seen for too long, and end drains that are due. Once a second."""
         await self._rollcall.sweep(now)
 
-    def why_nobody(self, namespace: str, capability: str | None, agent: str | None) -> str:
-        """In one sentence: why a task for this capability, or the agent so named, has no taker."""
-        return self._rollcall.why_nobody(namespace, capability, agent)
+    def takers(self, namespace: str, target: Target) -> list[Taker]:
+        """Who could take a task for this target, and whether each may be given one now."""
+        return self._rollcall.takers(namespace, target)
 
     async def connect(
         self,

@@ -9,6 +9,7 @@ import msgspec
 
 from opscore.core import events as ev
 from opscore.core.state import SessionState, TaskState
+from opscore.core.template import Target
 from opscore.core.types import (
     AGEING_STEP,
     TASK_QUEUED,
@@ -39,10 +40,10 @@ def queue_name(capability: str | None, agent: str | None) -> str:
     return f"agent:{agent}" if agent is not None else f"cap:{capability}"
 
 
-def queue_target(queue: str) -> tuple[str | None, str | None]:
-    """The capability or the agent name that a queue stands for."""
+def queue_target(queue: str) -> Target:
+    """Whom the tasks of a queue are for."""
     kind, _, name = queue.partition(":")
-    return (name, None) if kind == "cap" else (None, name)
+    return Target(name) if kind == "cap" else Target(agent=name)
 
 
 def ready_row(state: SessionState, task: TaskState) -> ReadyRow:

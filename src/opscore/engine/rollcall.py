@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -10,7 +9,9 @@ import structlog
 from opscore.core import agent as core
 from opscore.core.agent import Agent, Availability
 from opscore.core.errors import Refusal
+from opscore.core.template import Target
 from opscore.core.types import Micros
+from opscore.core.why import Taker
 from opscore.engine.agent_requests import Arrive, Depart, EndDrain, GoOffline
 from opscore.engine.connections import Floor
 from opscore.engine.presence import Instance
@@ -145,26 +146,33 @@ class RollCall:
         """Whether an agent may be given work now."""
         presence = self._floor.presence
         seats = self._floor.dispatcher.seats(agent.agent_id)
-        slots = sum(s.max_in_flight for s in seats) if agent.connects else agent.max_in_flight
         return core.availability(
             agent,
             in_flight=presence.in_flight(agent.agent_id),
-            slots=slots,
+            slots=self._slots(agent),
             connected=bool(seats) or presence.online(agent.agent_id),
         )
 
-    def why_nobody(self, namespace: str, capability: str | None, agent_name: str | None) -> str:
-        """In one sentence: why a task for this capability, or this agent, has no taker."""
+    def _slots(self, agent: Agent) -> int:
+        seats = self._floor.dispatcher.seats(agent.agent_id)
+        return sum(s.max_in_flight for s in seats) if agent.connects else agent.max_in_flight
+
+    def takers(self, namespace: str, target: Target) -> list[Taker]:
+        """Who could take a task for this target, and whether each may be given one now."""
         registry = self._floor.registry
-        if agent_name is not None:
-            named = registry.named(namespace, agent_name)
-            if named is None:
-                return f"no agent named {agent_name} is registered"
-            return f"agent {agent_name} is {self.availability(named)}"
-        capable = registry.capable(namespace, capability or "")
-        if not capable:
-            return f"no agent with the capability {capability} is registered"
-        counts = Counter(self.availability(agent) for agent in capable)
-        how = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
-        number = "the one agent" if len(capable) == 1 else f"{len(capable)} agents"
-        return f"of {number} with the capability {capability}: {how}"
+        if target.agent is not None:
+            named = registry.named(namespace, target.agent)
+            agents = [] if named is None else [named]
+        else:
+            agents = registry.capable(namespace, target.capability or "")
+        return [self._taker(agent) for agent in agents]
+
+    def _taker(self, agent: Agent) -> Taker:
+        in_flight = self._floor.presence.in_flight(agent.agent_id)
+        return Taker(
+            agent.agent_id,
+            agent.agent_name,
+            self.availability(agent),
+            in_flight,
+            self._slots(agent),
+        )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from opscore.core import commands as cmd
 from opscore.core.errors import OpsCoreError, Refusal, Unavailable
+from opscore.core.template import Target
 from opscore.core.types import SECOND, Micros
+from opscore.core.why import Taker
+from opscore.core.why_words import nobody
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_target
 from opscore.engine.requests import Expire, OnSession
@@ -27,7 +30,7 @@ log = structlog.get_logger("opscore.sweeper")
 class Sweeper:
     """Wakes when the next deadline is near, and at least once a second.
 
-    `why_nobody` says, for a namespace and a capability or agent name, why nobody takes its tasks.
+    `takers` gives, for a namespace and a target, who could take its tasks.
     """
 
     def __init__(
@@ -36,13 +39,13 @@ class Sweeper:
         writer: Writer,
         clock: Clock,
         chance: Callable[[], float],
-        why_nobody: Callable[[str, str | None, str | None], str],
+        takers: Callable[[str, Target], Sequence[Taker]],
     ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._chance = chance
-        self._why_nobody = why_nobody
+        self._takers = takers
         self._next: Micros = 0
         self._sooner = asyncio.Event()
 
@@ -100,5 +103,6 @@ class Sweeper:
         return None if failed else due
 
     def _queue_timeout(self, row: ReadyRow) -> OnSession:
-        why = self._why_nobody(row.namespace, *queue_target(row.queue))
+        target = queue_target(row.queue)
+        why = nobody(target, self._takers(row.namespace, target))
         return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))

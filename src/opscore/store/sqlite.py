@@ -15,29 +15,20 @@ from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import Location, connect, locate, open_writer, own
+from opscore.store.reads import Reads
 from opscore.store.rows import (
-    AgentRow,
     Changes,
     LeaseRow,
     Locked,
-    OutboxRow,
-    QueueDepth,
     ReadyRow,
-    RequestName,
-    RequestRow,
-    SessionRow,
     StoredEvent,
-    TaskPicture,
-    TaskRow,
-    TemplateRow,
     Wants,
 )
-from opscore.store.store import DueWork, Filters
 
 T = TypeVar("T")
 
 
-class SqliteStore:
+class SqliteStore(Reads):
     """One file (or memory) that this process alone owns.
 
     `now` is the clock that all deadlines are judged by: start wall time plus monotonic time.
@@ -264,95 +255,9 @@ class SqliteStore:
     def _delete_rows(self, head: str, keys: Sequence[Sequence[Any]]) -> None:
         self._put(head, keys, ")")
 
-    # -- reading beside the write path ------------------------------------------------------
-
-    async def journal(self, session_id: str, after: int, limit: int) -> list[StoredEvent]:
-        """See `Store.journal`."""
-        return await self._read(StoredEvent, sql.JOURNAL, (session_id, after, limit))
-
-    async def agent_journal(self, agent_id: str, after: int, limit: int) -> list[StoredEvent]:
-        """See `Store.agent_journal`."""
-        return await self._read(StoredEvent, sql.AGENT_JOURNAL, (agent_id, after, limit))
-
-    async def session(self, session_id: str) -> SessionRow | None:
-        """See `Store.session`."""
-        rows = await self._read(SessionRow, sql.SESSION, (session_id,))
-        return rows[0] if rows else None
-
-    async def sessions(self, filters: Filters, before: str | None, limit: int) -> list[SessionRow]:
-        """See `Store.sessions`."""
-        where, given = sql.where(sql.SESSION_CONDITIONS, {**filters, "before": before})
-        statement = f"{sql.SESSIONS}{where} order by session_id desc limit ?"
-        return await self._read(SessionRow, statement, (*given, limit))
-
-    async def task(self, task_id: str) -> TaskPicture | None:
-        """See `Store.task`."""
-        rows = await self._read(_picture, sql.TASK, (task_id,))
-        return rows[0] if rows else None
-
-    async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskPicture]:
-        """See `Store.tasks`."""
-        where, given = sql.where(sql.TASK_CONDITIONS, {**filters, "before": before})
-        statement = f"{sql.TASKS}{where} order by tasks.task_id desc limit ?"
-        return await self._read(_picture, statement, (*given, limit))
-
-    async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
-        """See `Store.task_events`."""
-        return await self._read(StoredEvent, sql.TASK_EVENTS, (session_id, task_id))
-
-    async def queues(self) -> dict[tuple[str, str], int]:
-        """See `Store.queues`."""
-        rows = await self._read(QueueDepth, sql.QUEUES, ())
-        return {(row.namespace, row.queue): row.tasks for row in rows}
-
-    async def due(self, now: Micros, limit: int) -> DueWork:
-        """See `Store.due`."""
-        return await self._on_reader(lambda: self._due(now, limit))
-
-    def _due(self, now: Micros, limit: int) -> DueWork:
-        def rows(statement: str) -> list[Any]:
-            return self._r.execute(statement, (now, limit)).fetchall()
-
-        return DueWork(
-            leases=[LeaseRow(*r) for r in rows(sql.DUE_LEASES)],
-            delayed=rows(sql.DUE_DELAYED),
-            expired=[ReadyRow(*r) for r in rows(sql.DUE_READY)],
-            sessions=[r[0] for r in rows(sql.DUE_SESSIONS)],
-            next_at=self._r.execute(sql.NEXT_DUE).get,
-        )
-
-    async def templates(self) -> list[TemplateRow]:
-        """See `Store.templates`."""
-        return await self._read(TemplateRow, sql.TEMPLATES, ())
-
-    async def agents(self) -> list[AgentRow]:
-        """See `Store.agents`."""
-        return await self._read(AgentRow, sql.AGENTS, ())
-
-    async def outbox(self) -> list[OutboxRow]:
-        """See `Store.outbox`."""
-        return await self._read(OutboxRow, sql.OUTBOX, ())
-
-    async def request(self, name: RequestName) -> RequestRow | None:
-        """See `Store.request`."""
-        rows = await self._read(RequestRow, sql.REQUEST, name)
-        return rows[0] if rows else None
-
     async def renew_leases(self, now: Micros, lease: Micros) -> None:
         """See `Store.renew_leases`."""
         await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (now, lease)))
-
-    async def counts(self) -> dict[str, int]:
-        """See `Store.counts`."""
-        return await self._on_reader(self._counts)
-
-    def _counts(self) -> dict[str, int]:
-        counts = {
-            table: self._r.execute(f"select count(*) from {table}").get
-            for table in sql.COUNTED_TABLES
-        }
-        counts["completed"] = self._r.execute(sql.COUNT_COMPLETED).get
-        return counts
 
     # -- threads ----------------------------------------------------------------------------
 
@@ -361,35 +266,5 @@ class SqliteStore:
         assert self._writer is not None, "the store is not open"
         return self._writer
 
-    @property
-    def _r(self) -> apsw.Connection:
-        assert self._reader is not None, "the store is not open"
-        return self._reader
-
     async def _on_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, work)
-
-    async def _on_reader(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, work)
-
-    async def _read(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
-        return await self._on_reader(
-            lambda: [row(*r) for r in self._r.execute(statement, given).fetchall()]
-        )
-
-    def _rows(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
-        return [row(*r) for r in self._r.execute(statement, given).fetchall()]
-
-    def _in(
-        self, row: Callable[..., T], head: str, keys: Collection[str], tail: str = ""
-    ) -> list[T]:
-        found: list[T] = []
-        for chunk in sql.chunks(list(keys), sql.most_rows(1)):
-            found += self._rows(row, sql.keys(head, len(chunk), tail), chunk)
-        return found
-
-
-def _picture(*columns: Any) -> TaskPicture:
-    width = len(TaskRow._fields)
-    lease = LeaseRow(*columns[width:]) if columns[width] is not None else None
-    return TaskPicture(TaskRow(*columns[:width]), lease)

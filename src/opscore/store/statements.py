@@ -212,6 +212,10 @@ NEXT_DUE = (
 TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at, name, version"
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
+AHEAD = (
+    "select count(*) from (select 1 from ready where namespace = ? and queue = ? "
+    "and (place, task_id) < (?, ?) limit 100000)"
+)
 QUEUES = "select namespace, queue, count(*) from ready group by namespace, queue"
 
 COUNTED_TABLES = ("sessions", "tasks", "events", "ready", "delayed", "leases", "agents")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,6 +104,14 @@ class Store(Protocol):
 
     async def queues(self) -> dict[tuple[str, str], int]:
         """How many tasks may be claimed, by namespace and queue."""
+        ...
+
+    async def ahead(self, row: ReadyRow) -> int:
+        """How many tasks stand before this place in its queue; counted up to 100,000."""
+        ...
+
+    async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:
+        """The attempts that these agents hold."""
         ...
 
     async def due(self, now: Micros, limit: int) -> DueWork:

@@ -1,0 +1,120 @@
+"""The reasons of `core.why` in words for people: the one place where they are said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+from opscore.core import why
+from opscore.core.agent import Availability
+from opscore.core.template import Target
+from opscore.core.types import SECOND, ErrorInfo, Micros
+
+NAMES_SAID = 3
+
+
+def words(reason: why.Reason) -> str:
+    """One reason in one sentence, without its step and its times of beginning."""
+    match reason:
+        case why.NoAgent(target=target):
+            return nobody(target, ())
+        case why.NobodyFree(target=target, takers=takers):
+            return f"{nobody(target, takers)}{_place(reason.position)}"
+        case why.InQueue(target=target):
+            return f"an agent {_wanted(target)} is free; the task is next to be handed out" + (
+                _place(reason.position) if reason.position > 1 else ""
+            )
+        case why.Delayed():
+            return _delayed(reason)
+        case why.Running():
+            return _running(reason)
+        case why.ParallelFull():
+            return (
+                f"{reason.active} of {reason.limit} items at once are under way (maxParallel); "
+                f"{reason.left} more wait for them"
+            )
+        case why.Paused():
+            return f"paused by {reason.by}{_because(reason.reason)}"
+        case why.WindingDown():
+            return _winding_down(reason)
+        case why.GoingOn():
+            return "nothing: the next commit carries it on"
+    assert_never(reason)
+
+
+def nobody(target: Target, takers: Sequence[why.Taker]) -> str:
+    """Why a task for this target has no taker, given all who could be."""
+    if not takers:
+        return f"no agent {_wanted(target)} is registered"
+    if target.agent is not None:
+        return f"agent {target.agent} is {takers[0].availability}{_busy_with(takers[0])}"
+    counts = Counter(taker.availability for taker in takers)
+    how = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    number = "the one agent" if len(takers) == 1 else f"{len(takers)} agents"
+    return f"of {number} {_wanted(target)}: {how}{_who_is_busy(takers)}"
+
+
+def _wanted(target: Target) -> str:
+    if target.agent is not None:
+        return f"named {target.agent}"
+    return f"with the capability {target.capability}"
+
+
+def _who_is_busy(takers: Sequence[why.Taker]) -> str:
+    busy = [t for t in takers if t.availability is Availability.BUSY and t.busy_with]
+    said = [f"{t.name} has {_some(t.busy_with, t.in_flight)}" for t in busy[:NAMES_SAID]]
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _busy_with(taker: why.Taker) -> str:
+    return f" with {_some(taker.busy_with, taker.in_flight)}" if taker.busy_with else ""
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    """The first few names, and how many more there are."""
+    said = ", ".join(names[:NAMES_SAID])
+    more = max(count, len(names)) - NAMES_SAID
+    return f"{said} and {more} more" if more > 0 else said
+
+
+def _place(position: int) -> str:
+    return f"; number {position} in the queue"
+
+
+def _delayed(reason: why.Delayed) -> str:
+    at = moment(reason.until)
+    if reason.count > 1:
+        return f"{reason.count} tasks wait for their time; the first is due at {at}"
+    if reason.error is None:
+        return f"it may begin at {at}"
+    return f"attempt {reason.attempt} failed ({_error(reason.error)}); the next is due at {at}"
+
+
+def _running(reason: why.Running) -> str:
+    if reason.count > 1:
+        return f"{reason.count} tasks are being worked on"
+    one = reason.attempts[0]
+    return f"agent {one.agent_id} works on {one.task_id}, attempt {one.attempt}"
+
+
+def _winding_down(reason: why.WindingDown) -> str:
+    what = f"cancelled by {reason.by}" if reason.cancelled else "failed"
+    if reason.handling:
+        return f"{what} ({_error(reason.error)}); the steps for a failure run"
+    return f"{what} ({_error(reason.error)}); what runs has until {moment(reason.until)} to stop"
+
+
+def _error(error: ErrorInfo) -> str:
+    return f"{error.error_class}: {error.message}" if error.message else error.error_class
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def moment(at: Micros) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    instant = datetime.fromtimestamp(at / SECOND, UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,108 @@
+"""What sessions and tasks wait for: gathers the facts that `core.why` reasons over."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from opscore.core.agent import Availability
+from opscore.core.errors import NotFound
+from opscore.core.state import SessionState
+from opscore.core.template import Target
+from opscore.core.types import Micros, SessionStatus, TaskStatus, session_id_of
+from opscore.core.why import NAMED, Facts, Group, Reason, Taker, queued, why
+from opscore.core.why_words import words
+from opscore.engine.cache import TemplateCache
+from opscore.engine.projection import ready_row
+from opscore.engine.views import Views
+from opscore.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One reason, and the same in words."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WhyRecord:
+    """What a session waits for; with a task id: what that task waits for. Empty: it has ended."""
+
+    session_id: str
+    status: SessionStatus
+    at: Micros
+    reasons: tuple[Explained, ...]
+    task_id: str | None = None
+    task_status: TaskStatus | None = None
+
+
+class Explanations:
+    """Answers why. `takers` gives, for a namespace and a target, who could take its tasks."""
+
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        templates: TemplateCache,
+        takers: Callable[[str, Target], Sequence[Taker]],
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._templates = templates
+        self._takers = takers
+
+    async def session(self, session_id: str, namespace: str) -> WhyRecord:
+        """Raises NotFound."""
+        state = await self._views.state(session_id, namespace)
+        reasons = await self._reasons(state, None)
+        return WhyRecord(session_id, state.status, self._store.now(), reasons)
+
+    async def task(self, task_id: str, namespace: str) -> WhyRecord:
+        """Raises NotFound."""
+        session_id = session_id_of(task_id)
+        header = None if session_id is None else await self._store.session(session_id)
+        if header is None or header.namespace != namespace:
+            raise NotFound(f"there is no task {task_id}")
+        state = await self._views.state(header.session_id, namespace)
+        task = state.tasks.get(task_id)
+        if task is None:
+            raise NotFound(f"there is no task {task_id}")
+        reasons = await self._reasons(state, task_id)
+        now = self._store.now()
+        return WhyRecord(state.session_id, state.status, now, reasons, task_id, task.status)
+
+    async def _reasons(self, state: SessionState, task_id: str | None) -> tuple[Explained, ...]:
+        template = self._templates.parsed(state.namespace, state.workflow, state.version)
+        facts = await self._facts(state, queued(state, task_id))
+        found = why(state, template, facts, task_id)
+        return tuple(Explained(reason, words(reason)) for reason in found)
+
+    async def _facts(self, state: SessionState, groups: Sequence[Group]) -> Facts:
+        takers = {g.target: self._takers(state.namespace, g.target)[:NAMED] for g in groups}
+        busy = {
+            taker.agent_id
+            for found in takers.values()
+            for taker in found
+            if taker.availability is Availability.BUSY
+        }
+        working = await self._working(busy)
+        ahead: dict[str, int] = {}
+        for group in groups:
+            first = group.tasks[0]
+            ahead[first.task_id] = await self._store.ahead(ready_row(state, first))
+        named = {
+            target: [replace(t, busy_with=tuple(working[t.agent_id])) for t in found]
+            for target, found in takers.items()
+        }
+        return Facts(named, ahead)
+
+    async def _working(self, agents: set[str]) -> defaultdict[str, list[str]]:
+        """The tasks that each of these agents works on."""
+        tasks: defaultdict[str, list[str]] = defaultdict(list)
+        for lease in await self._store.in_flight(agents) if agents else ():
+            if len(tasks[lease.agent_id]) < NAMED:
+                tasks[lease.agent_id].append(lease.task_id)
+        return tasks
