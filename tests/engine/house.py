@@ -161,7 +161,7 @@ class House:
         means = Means(SessionCache(), templates, CelExpressions(), 262_144, LEASE)
         self.commits: list[Unit] = []
         self.writer = Writer(self.store, means, self._published)
-        self.dispatcher = Dispatcher(self.writer, clock.now, lambda: self.ids.hex(64), lambda: 0.5)
+        self.dispatcher = Dispatcher(self.writer, lambda: self.ids.hex(64), lambda: 0.5)
         self.registry = Registry()
         self.sessions = OneStep(self)
         self.lifecycle = Lifecycle(

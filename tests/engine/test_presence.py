@@ -9,10 +9,10 @@ import pytest
 from opscore.core.errors import Conflict, NotFound
 from opscore.core.template import Target
 from opscore.core.types import AgentState
-from opscore.engine.dispatcher import Seat, queues_of
 from opscore.engine.engine import Engine
 from opscore.engine.lifecycle import AgentDetails, Connection
 from opscore.engine.records import AgentRecord
+from opscore.engine.seats import Seat, queues_of
 from tests.engine.house import Ears, House
 
 SUMMARIZER = AgentDetails("summarizer", capabilities=("sum",))

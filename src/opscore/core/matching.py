@@ -14,6 +14,7 @@ from typing import TypeVar
 from opscore.core.types import Micros
 
 T = TypeVar("T")
+Q = TypeVar("Q", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Slots:
     idle_since: Micros
 
 
-def assign(tasks: Sequence[tuple[Hashable, T]], instances: Iterable[Slots]) -> list[tuple[T, str]]:
+def assign(tasks: Sequence[tuple[Q, T]], instances: Iterable[Slots]) -> list[tuple[T, str]]:
     """Pair tasks, given in order with their queue, with instance ids. Uses up `Slots.free`.
 
     A task that no instance with a free slot serves is left out.

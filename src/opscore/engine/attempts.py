@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from opscore.core.agent import Agent
 from opscore.core.errors import NotFound, StaleAttempt
 from opscore.core.types import DEFAULT_NAMESPACE, AgentState, session_id_of
-from opscore.engine.dispatcher import Seat, queues_of
 from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictRecord
 from opscore.engine.requests import Beat, Reclaim, SettleAttempts
+from opscore.engine.seats import Seat, queues_of
 from opscore.engine.tools import Tools
 from opscore.engine.unit import Unit
 
@@ -174,6 +174,7 @@ class Attempts:
             max_in_flight=slots,
             receiver=poll,
             idle_since=self._t.now(),
+            once=True,
             draining=agent.state is AgentState.DRAINING,
         )
 

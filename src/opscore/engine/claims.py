@@ -1,72 +1,104 @@
-"""Claims: tasks of queues for the free slots of instances."""
+"""Claims: tasks of queues for the free slots of instances, decided within a batch."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+import structlog
+
 from opscore.core import commands as cmd
-from opscore.core.matching import Slots, assign
-from opscore.core.types import Micros, TaskStatus
+from opscore.core.errors import Corrupted
+from opscore.core.matching import assign
+from opscore.core.types import TaskStatus
 from opscore.engine.records import ClaimedAttempt
+from opscore.engine.seats import Queue, Seat
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import ReadyRow, Wants
 
-Queue = tuple[str, str]
-"""(namespace, queue name)."""
+log = structlog.get_logger("opscore.claims")
 
-Taking = Counter[Queue]
-"""How many tasks of each queue are being claimed by batches that are not committed yet.
-
-Whoever reads beside such a commit still sees them in their queues, and must read so many more.
-"""
+Candidate = tuple[Queue, ReadyRow]
 
 
 @dataclass(slots=True)
-class ClaimRequest:
-    """Free slots of one instance."""
+class Uncommitted:
+    """What batches that are decided, but not committed yet, change in the queues.
 
-    namespace: str
-    agent_id: str
-    instance_id: str
-    queues: frozenset[Queue]
-    free: int
-    size: int
-    idle_since: Micros
+    Whoever reads beside such a commit still sees what it takes and must read so many more, and
+    does not see what it leaves.
+    """
 
-
-@dataclass(slots=True)
-class Claims:
-    """What a claim gave: attempts by instance, and the queues that held no more."""
-
-    attempts: dict[str, list[ClaimedAttempt]] = field(
-        default_factory=dict[str, list[ClaimedAttempt]]
+    taking: Counter[Queue] = field(default_factory=Counter[Queue])
+    leaving: dict[Queue, dict[str, ReadyRow]] = field(
+        default_factory=dict[Queue, dict[str, ReadyRow]]
     )
-    drained: set[Queue] = field(default_factory=set[Queue])
+
+    def leave(self, unit: Unit) -> None:
+        """Note the queue rows that a batch, all of which is decided, adds."""
+        for row in unit.changes.ready.values():
+            self.leaving.setdefault((row.namespace, row.queue), {})[row.task_id] = row
+        if unit.changes.ready:
+            unit.undone.append(lambda: self.left(unit))
+
+    def left(self, unit: Unit) -> set[Queue]:
+        """The batch is committed, or failed: the queues in which nobody took its rows meanwhile."""
+        queues: set[Queue] = set()
+        for row in unit.changes.ready.values():
+            queue = (row.namespace, row.queue)
+            of_queue = self.leaving.get(queue)
+            if of_queue is not None and of_queue.pop(row.task_id, None) is not None:
+                queues.add(queue)
+                if not of_queue:
+                    del self.leaving[queue]
+        return queues
+
+    def take(self, row: ReadyRow) -> None:
+        """Somebody took this row; it is still there for whoever reads the store."""
+        queue = (row.namespace, row.queue)
+        self.taking[queue] += 1
+        of_queue = self.leaving.get(queue)
+        if of_queue is not None:
+            of_queue.pop(row.task_id, None)
 
 
-class _Pool:
-    """The candidates of one batch, each offered until it is taken."""
+class Pool:
+    """The tasks that one batch may claim: each is offered until it is taken."""
 
-    def __init__(self, unit: Unit, taking: Taking) -> None:
+    def __init__(self, unit: Unit, uncommitted: Uncommitted) -> None:
         self._unit = unit
-        self._taking = taking
+        self._uncommitted = uncommitted
         self._taken: list[Queue] = []
         self._rows: dict[Queue, dict[str, ReadyRow]] = {}
-        unit.after.append(self._over)
-        unit.undone.append(self._over)
 
-    def of(self, queue: Queue, limit: int) -> list[tuple[Hashable, ReadyRow]]:
-        """The first of a queue."""
+    @classmethod
+    def of(cls, unit: Unit, uncommitted: Uncommitted) -> Pool:
+        """The one pool of a batch."""
+        pool: Pool | None = unit.kept.get(cls)
+        if pool is None:
+            pool = unit.kept[cls] = cls(unit, uncommitted)
+            unit.after.append(pool.over)
+            unit.undone.append(pool.over)
+        return pool
+
+    def first(self, queue: Queue, limit: int) -> list[ReadyRow]:
+        """The first of a queue, of those that stand there without this batch."""
         rows = self._rows.get(queue)
         if rows is None:
-            found = self._unit.locked.candidates.get(queue, ())
-            rows = self._rows[queue] = {r.task_id: r for r in found if self._waits(r)}
+            rows = self._rows[queue] = self._standing(queue)
         gone = self._unit.changes.unready
         waiting = (row for row in rows.values() if row.task_id not in gone)
-        return [(queue, row) for row in islice(waiting, limit)]
+        return [*islice(waiting, limit)]
+
+    def _standing(self, queue: Queue) -> dict[str, ReadyRow]:
+        found = {row.task_id: row for row in self._unit.locked.candidates.get(queue, ())}
+        leaving = self._uncommitted.leaving.get(queue)
+        if leaving:
+            found.update(leaving)
+            found = {row.task_id: row for row in sorted(found.values(), key=_by_place)}
+        return {task_id: row for task_id, row in found.items() if self._waits(row)}
 
     def _waits(self, row: ReadyRow) -> bool:
         """Not so when a batch that is being committed has claimed it; then memory knows."""
@@ -76,75 +108,94 @@ class _Pool:
     def take(self, row: ReadyRow) -> None:
         """Offer it no more."""
         queue = (row.namespace, row.queue)
-        del self._rows[queue][row.task_id]
-        self._taken.append(queue)
-        self._taking[queue] += 1
+        standing = self._rows.get(queue)
+        if standing is not None and standing.pop(row.task_id, None) is not None:
+            self._taken.append(queue)
+            self._uncommitted.take(row)
 
-    def _over(self) -> None:
+    def over(self) -> None:
         """The batch was committed, or failed."""
-        for queue in self._taken:
-            self._taking[queue] -= 1
+        self._uncommitted.taking.subtract(self._taken)
+
+
+def _by_place(row: ReadyRow) -> tuple[int, str]:
+    return row.place, row.task_id
+
+
+@dataclass(slots=True)
+class Claimed:
+    """Attempts by instance; `given`: tasks that were, or turned out not to be there any more."""
+
+    attempts: dict[str, list[ClaimedAttempt]] = field(
+        default_factory=dict[str, list[ClaimedAttempt]]
+    )
+    given: set[str] = field(default_factory=set[str])
+
+
+def claim_for(
+    unit: Unit,
+    pool: Pool,
+    candidates: list[Candidate],
+    seats: Mapping[str, Seat],
+    span_id: Callable[[], str],
+) -> Claimed:
+    """Candidates for the free slots of seats (by instance), in the order of their places."""
+    claimed = Claimed()
+    candidates.sort(key=lambda pair: _by_place(pair[1]))
+    for row, instance_id in assign(candidates, [seat.slots() for seat in seats.values()]):
+        pool.take(row)
+        claimed.given.add(row.task_id)
+        attempt = _claim(unit, row, seats[instance_id], span_id)
+        if attempt is not None:
+            claimed.attempts.setdefault(instance_id, []).append(attempt)
+    return claimed
+
+
+def want_candidates(wants: Wants, limits: Mapping[Queue, int], uncommitted: Uncommitted) -> None:
+    """Read the first of each queue, and as many more as batches before this one are taking."""
+    for queue, limit in limits.items():
+        wants.claims[queue] = limit + wants.claims.get(queue, uncommitted.taking[queue])
 
 
 @dataclass(slots=True)
 class ClaimTasks:
-    """Tasks for free slots. `span_id` makes the span ids of the attempts."""
+    """What the queues of one instance hold at this moment for its free slots."""
 
-    requests: Sequence[ClaimRequest]
-    limits: Mapping[Queue, int]
+    seat: Seat
     span_id: Callable[[], str]
-    taking: Taking
+    uncommitted: Uncommitted
     weight: int = 1
 
     def __post_init__(self) -> None:
-        free = sum(request.free for request in self.requests)
-        self.weight = max(1, min(500, free, sum(self.limits.values())))
+        self.weight = max(1, self.seat.free)
 
     def want(self, wants: Wants, means: Means) -> None:
-        """Candidates of each queue, and as many more as batches before this one are taking."""
-        for queue, limit in self.limits.items():
-            wants.claims[queue] = limit + wants.claims.get(queue, self.taking[queue])
+        """Candidates of each queue."""
+        want_candidates(wants, dict.fromkeys(self.seat.queues, self.seat.free), self.uncommitted)
 
-    def apply(self, unit: Unit) -> Claims:
-        """Cannot be refused; a candidate that cannot be claimed any more is passed over."""
-        claims, pool = Claims(), self._pool(unit)
-        candidates: list[tuple[Hashable, ReadyRow]] = []
-        for queue, limit in self.limits.items():
-            if len(unit.locked.candidates.get(queue, ())) < limit:
-                claims.drained.add(queue)
-            candidates += pool.of(queue, limit)
-        candidates.sort(key=lambda pair: (pair[1].place, pair[1].task_id))
-        by_id = {r.instance_id: r for r in self.requests}
-        pairs = assign(candidates, [_slots(r) for r in self.requests])
-        given = {row.task_id for row, _ in pairs}
-        # Another queue's tasks may have used up the slots: then this one still holds work.
-        claims.drained.difference_update(q for q, r in candidates if r.task_id not in given)
-        for row, instance_id in pairs:
-            pool.take(row)
-            attempt = _claim(unit, row, by_id[instance_id], self.span_id)
-            if attempt is not None:
-                claims.attempts.setdefault(instance_id, []).append(attempt)
-        return claims
-
-    def _pool(self, unit: Unit) -> _Pool:
-        found: _Pool | None = unit.kept.get(_Pool)
-        if found is None:
-            found = unit.kept[_Pool] = _Pool(unit, self.taking)
-        return found
-
-
-def _slots(request: ClaimRequest) -> Slots:
-    queues = frozenset[Hashable](request.queues)
-    return Slots(request.instance_id, queues, request.free, request.size, request.idle_since)
+    def apply(self, unit: Unit) -> list[ClaimedAttempt]:
+        """Cannot be refused."""
+        pool = Pool.of(unit, self.uncommitted)
+        candidates: list[Candidate] = []
+        for queue in self.seat.queues:
+            candidates += [(queue, row) for row in pool.first(queue, self.seat.free)]
+        instance_id = self.seat.instance_id
+        claimed = claim_for(unit, pool, candidates, {instance_id: self.seat}, self.span_id)
+        return claimed.attempts.get(instance_id, [])
 
 
 def _claim(
-    unit: Unit, row: ReadyRow, request: ClaimRequest, span_id: Callable[[], str]
+    unit: Unit, row: ReadyRow, seat: Seat, span_id: Callable[[], str]
 ) -> ClaimedAttempt | None:
-    state = unit.session(row.session_id)
+    try:
+        state = unit.session(row.session_id)
+    except Corrupted as error:
+        # One journal that cannot be read must not stop the others.
+        log.error("claim_passed_over", task_id=row.task_id, error=str(error))
+        return None
     if state is None:
         return None
-    command = cmd.Claim(row.task_id, request.agent_id, request.instance_id)
+    command = cmd.Claim(row.task_id, seat.agent_id, seat.instance_id)
     if unit.decide(state, command) is not None:
         return None
     task, lease = state.tasks[row.task_id], unit.changes.leases[row.task_id]

@@ -11,10 +11,11 @@ from opscore.core.agent import Agent
 from opscore.core.errors import Unavailable
 from opscore.core.types import AgentState, Micros
 from opscore.engine.agent_requests import Arrive, Depart
-from opscore.engine.dispatcher import Dispatcher, Receiver, Seat, queues_of
+from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
 from opscore.engine.registry import Registry
 from opscore.engine.requests import Beat
+from opscore.engine.seats import Receiver, Seat, queues_of
 from opscore.engine.writer import Writer
 
 log = structlog.get_logger("opscore.agent")

@@ -69,7 +69,7 @@ class Engine:
         self._views = Views(store, templates)
         self._writer = Writer(store, means, self._committed)
         self.repeats = Repeats(store, self._writer)
-        self._dispatcher = Dispatcher(self._writer, store.now, ids.span_id, chance.random)
+        self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
         self.lifecycle = Lifecycle(
             store,

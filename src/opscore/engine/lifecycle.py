@@ -16,11 +16,12 @@ from opscore.engine.agent_requests import Deregister, Order, Patch, Register, Re
 from opscore.engine.agent_views import agent_record, current_state, matches, read_history
 from opscore.engine.bound_sessions import Sessions, update_bound
 from opscore.engine.connections import Connection, Floor, follow
-from opscore.engine.dispatcher import Dispatcher, Receiver
+from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
 from opscore.engine.records import AgentRecord, Paged, SessionRecord, StateRecord
 from opscore.engine.registry import Registry
 from opscore.engine.rollcall import RollCall
+from opscore.engine.seats import Receiver
 from opscore.engine.unit import Unit
 from opscore.engine.writer import Writer
 from opscore.store.store import Store

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opscore.core.errors import Conflict
 from opscore.core.types import Micros
-from opscore.engine.dispatcher import Seat
+from opscore.engine.seats import Seat
 from opscore.engine.unit import Unit
 
 INSTANCES_PER_AGENT = 10_000
@@ -116,7 +116,7 @@ class Presence:
         for lease in unit.changes.leases.values():
             if (instance := self._seatless.get(lease.instance_id)) is not None:
                 instance.held += 1
-        for instance_id in unit.freed.values():
+        for instance_id, _ in unit.freed.values():
             if (instance := self._seatless.get(instance_id)) is not None:
                 instance.held = max(0, instance.held - 1)
 

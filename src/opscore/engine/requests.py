@@ -135,6 +135,7 @@ class SettleAttempts:
 
     def want(self, wants: Wants, means: Means) -> None:
         """The journals of the sessions named."""
+        wants.ending += len(self.reports)
         for report in self.reports:
             session_id = session_id_of(report.task_id)
             if session_id is not None:

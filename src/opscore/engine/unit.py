@@ -52,9 +52,10 @@ class Unit:
         self.changes = Changes()
         self.touched: dict[str, SessionState] = {}
         self.cancels: list[CancelNotice] = []
-        self.freed: dict[str, str] = {}
-        self.after: list[Callable[[], None]] = []
-        self.undone: list[Callable[[], None]] = []
+        self.freed: dict[str, tuple[str, int]] = {}
+        """Attempts that this batch ended: by task, whose and which."""
+        self.after: list[Callable[[], object]] = []
+        self.undone: list[Callable[[], object]] = []
         """Called when the batch is not committed."""
         self.kept: dict[object, Any] = {}
         """What other rooms keep for the length of this batch, by whose it is."""
@@ -65,7 +66,7 @@ class Unit:
         """A session as this batch has it so far; None when there is none of that id."""
         if self.means.sessions.buried(session_id):
             return None
-        state = self.means.sessions.get(session_id)
+        state = self.touched.get(session_id) or self.means.sessions.get(session_id)
         if state is None:
             stored = self.locked.journals.get(session_id)
             if stored is None:
@@ -116,7 +117,7 @@ class Unit:
     ) -> None:
         """An attempt is over and its slot is free."""
         if event.attempt:
-            self._attempt_over(state, event.task_id)
+            self._attempt_over(state, event.task_id, event.attempt)
 
     def note_failed(self, state: SessionState, event: ev.TaskFailed) -> None:
         """As `note_over`; an attempt that a person ended is still being worked on."""
@@ -127,7 +128,7 @@ class Unit:
     def note_cancelled(self, state: SessionState, event: ev.TaskCancelled) -> None:
         """A running attempt is fenced."""
         if event.attempt:
-            self._attempt_over(state, event.task_id)
+            self._attempt_over(state, event.task_id, event.attempt)
             self.tell(state, event.task_id, event.reason, 0)
 
     def note_stopping(self, state: SessionState, event: ev.SessionStopping) -> None:
@@ -136,10 +137,10 @@ class Unit:
             if task.status is TaskStatus.RUNNING:
                 self.tell(state, task.task_id, event.message, event.grace_until - self.now)
 
-    def _attempt_over(self, state: SessionState, task_id: str) -> None:
+    def _attempt_over(self, state: SessionState, task_id: str, attempt: int) -> None:
         instance = state.tasks[task_id].instance_id
         if instance is not None:
-            self.freed[task_id] = instance
+            self.freed[task_id] = (instance, attempt)
 
     def tell(self, state: SessionState, task_id: str, reason: str, grace: Micros) -> None:
         task = state.tasks[task_id]

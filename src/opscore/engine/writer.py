@@ -24,6 +24,14 @@ T_co = TypeVar("T_co", covariant=True)
 BATCH = 500
 """Commands in one commit, at most; a command that carries many counts as many."""
 
+COMMITS = 2
+"""Batches under way at any time: one is decided while the one before it is committed."""
+
+BUSY_COMMITS = 4
+BUSY_BATCH = 100
+"""So many may be, when so many commands wait: then the writing thread never runs dry. Small batches
+are better merged into one commit, which costs a millisecond however little it holds."""
+
 log = structlog.get_logger("opscore.writer")
 
 
@@ -39,6 +47,18 @@ class Command(Protocol[T_co]):
     def apply(self, unit: Unit) -> T_co:
         """Decide. Raises Refusal, having changed nothing."""
         ...
+
+
+class Nothing:
+    """The command that asks for nothing and changes nothing."""
+
+    weight = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """Nothing."""
+
+    def apply(self, unit: Unit) -> None:
+        """Cannot be refused."""
 
 
 class _Pending(Generic[T]):
@@ -76,13 +96,19 @@ class Writer:
         self._means = means
         self._published = published
         self._queue: deque[_Pending[Any]] = deque()
-        self._arrived = asyncio.Event()
+        self._waiting = 0
+        self._changed = asyncio.Event()
         self._closed = False
-        self._room = asyncio.Semaphore(2)
+        self._under_way = 0
         self._suspect = False
         self._forgotten: set[str] = set()
         self._in_flight: list[Unit] = []
+        self._last: Callable[[], Command[None]] = Nothing
         self.commits = 0
+
+    def end_batches_with(self, command: Callable[[], Command[None]]) -> None:
+        """Every batch from now on ends with a command that this gives; it must not be refused."""
+        self._last = command
 
     def submit(self, command: Command[T]) -> asyncio.Future[T]:
         """Queue a command; the future resolves after its commit, or with a Refusal."""
@@ -95,22 +121,20 @@ class Writer:
             future.set_exception(Unavailable("the server is stopping", retry_after=1))
             return future
         self._queue.append(_Pending(command, future))
-        self._arrived.set()
+        self._waiting += command.weight
+        self._changed.set()
         return future
 
     async def run(self) -> None:
         """Commit batch after batch until `close`, and then what is left.
 
-        One batch is decided while the one before it is being committed. When a commit fails, the
-        batch decided after it fails too, and both are out of the way before the next one begins.
+        A batch is decided while others before it are being committed. When a commit fails, those
+        decided after it fail too, and all are out of the way before the next one begins.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 while batch := await self._next_batch():
-                    await self._room.acquire()
-                    if self._suspect:
-                        async with self._room:
-                            self._suspect = False
+                    self._under_way += 1
                     decided = asyncio.Event()
                     group.create_task(self._carry_out(batch, decided))
                     await decided.wait()
@@ -128,26 +152,38 @@ class Writer:
             await self._commit(batch, decided)
         finally:
             decided.set()
-            self._room.release()
+            self._under_way -= 1
+            self._changed.set()
 
     def close(self) -> None:
         """Take no more commands; `run` ends when the queue is empty."""
         self._closed = True
-        self._arrived.set()
+        self._changed.set()
 
     async def _next_batch(self) -> list[_Pending[Any]]:
         """What has arrived, up to the bound; empty when the writer is closed and done."""
-        while not self._queue:
-            if self._closed:
-                return []
-            self._arrived.clear()
-            await self._arrived.wait()
-        batch = [self._queue.popleft()]
-        weight = batch[0].command.weight
-        while self._queue and weight + self._queue[0].command.weight <= BATCH:
+        await self._until(self._may_begin)
+        self._suspect = False
+        batch: list[_Pending[Any]] = []
+        weight = 0
+        while self._queue and (not batch or weight + self._queue[0].command.weight <= BATCH):
             weight += self._queue[0].command.weight
             batch.append(self._queue.popleft())
+        self._waiting -= weight
         return batch
+
+    def _may_begin(self) -> bool:
+        if not self._queue:
+            return self._closed
+        if self._suspect:
+            return self._under_way == 0
+        return self._under_way < (COMMITS if self._waiting < BUSY_BATCH else BUSY_COMMITS)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something that commands or commits bring about holds."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _commit(self, batch: Sequence[_Pending[Any]], decided: asyncio.Event) -> None:
         units: list[Unit] = []
@@ -177,9 +213,9 @@ class Writer:
             log.error("command_failed", command=type(batch[0].command).__name__, exc_info=error)
             batch[0].fail(error)
             return
-        async with self._room:
-            for pending in batch:
-                await self._commit([pending], asyncio.Event())
+        await self._until(lambda: self._under_way == 1)
+        for pending in batch:
+            await self._commit([pending], asyncio.Event())
 
     async def _transact(
         self, batch: Sequence[_Pending[Any]], units: list[Unit], decided: asyncio.Event
@@ -188,6 +224,8 @@ class Writer:
         wants = Wants()
         for pending in batch:
             pending.command.want(wants, self._means)
+        last = self._last()
+        last.want(wants, self._means)
 
         def decide(locked: Locked) -> Changes:
             unit = Unit(self._means, self._store.now(), locked)
@@ -195,6 +233,7 @@ class Writer:
             self._in_flight.append(unit)
             for pending in batch:
                 _apply(pending, unit)
+            last.apply(unit)
             decided.set()
             return unit.seal()
 

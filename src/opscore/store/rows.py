@@ -223,6 +223,8 @@ class Wants:
     leases: set[str] = field(default_factory=set[str])
     holders: set[str] = field(default_factory=set[str])
     agents: set[str] = field(default_factory=set[str])
+    ending: int = 0
+    """How many attempts the batch may end: their slots may be given away in the same commit."""
     settled: bool = False
     """Decide only when the commit before is done: what it adds is known only then."""
 
