@@ -11,7 +11,7 @@ import pytest_asyncio
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
-from opscore.api.access import PERMISSIONS, Access, Forbidden
+from opscore.api.access import PERMISSIONS, Access, Forbidden, ThisMachine
 from opscore.api.app import by_path, create_app
 from opscore.api.route import Routes
 from opscore.api.settings import ServerSettings, SettingsRefused
@@ -33,7 +33,7 @@ def get_route_handlers(route: HTTPRoute | WebSocketRoute | ASGIRoute) -> list[An
 
 
 def filled(path: str) -> str:
-    for name in ("agentId", "sessionId", "taskId", "version"):
+    for name in ("agentId", "sessionId", "taskId", "keyId", "version"):
         path = path.replace(f"{{{name}}}", "some-id")
     return path.replace("{name}", "session.json")
 
@@ -94,21 +94,9 @@ async def test_a_wrong_key_opens_no_channel(site: Site) -> None:
         assert refused.value.status == 401
 
 
-def test_a_principal_without_the_right_is_403(monkeypatch: pytest.MonkeyPatch) -> None:
-    from opscore.api import access
-
-    monkeypatch.setattr(access, "ALL_SCOPES", frozenset({"session:read"}))
-    guard = Access(ServerSettings(api_key=KEY))
-    scope = {"headers": [(b"authorization", f"Bearer {KEY}".encode())]}
-    assert guard.allow(scope, "session:read").namespace == "default"
-    with pytest.raises(Forbidden):
-        guard.allow(scope, "operate")
-
-
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        (ServerSettings(), "OPSCORE_API_KEY"),
         (ServerSettings(api_key="short"), "32"),
         (ServerSettings(development=True, host="0.0.0.0"), "loopback"),
         (ServerSettings(development=True, host="example.org"), "loopback"),
@@ -164,7 +152,7 @@ async def test_development_mode_opens_no_channel_to_other_origins(
 
 
 def test_development_mode_refuses_other_machines() -> None:
-    guard = Access(ServerSettings(development=True))
+    guard = Access(ThisMachine())
     scope = {"client": ("192.0.2.7", 1), "headers": [(b"host", b"localhost")]}
     with pytest.raises(Forbidden, match="this machine"):
         guard.allow(scope, "session:read")

@@ -56,7 +56,7 @@ async def test_settings_are_checked_first() -> None:
         raise AssertionError("the engine was opened first")
 
     with pytest.raises(SettingsRefused):
-        await run(never, ServerSettings())
+        await run(never, ServerSettings(api_key="short"))
 
 
 def test_the_url_of_a_listener_can_be_called() -> None:

@@ -25,6 +25,7 @@ EXISTING = {
         *("start", "ls", "show", "watch", "cancel", "pause", "resume", "retry", "edit", "rm"),
     },
     "task": {"enqueue", "ls", "show", "retry", "fallback", "cancel", "edit"},
+    "key": {"create", "ls", "rotate", "revoke"},
 }
 
 

@@ -31,7 +31,7 @@ def start(*words: str, **environment: str) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("key", [[], ["--api-key", ""], ["--api-key", "k" * 31]])
+@pytest.mark.parametrize("key", [["--api-key", ""], ["--api-key", "k" * 31]])
 def test_a_server_needs_a_good_key(opscore: Command, key: list[str]) -> None:
     ran = opscore("serve", *key)
     assert ran.code == exits.ERROR

@@ -16,6 +16,7 @@ from opscore.api import problems
 from opscore.api.access import PERMISSIONS, Forbidden, Unauthenticated
 from opscore.api.app import by_path
 from opscore.core import errors
+from opscore.core.access import GRANTS
 from opscore.wire.task import VerdictWord
 from tests.docs.conftest import Run
 from tests.docs.pages import ROOT, blocks, page
@@ -52,7 +53,18 @@ def test_the_rights_are_those_of_the_code() -> None:
     rights = re.findall(r"^\| `([a-z:]+)` \|", PAGE.split("## Starting")[0], re.MULTILINE)
     assert set(rights) == PERMISSIONS - {"public"}
     used = {one.permission for operations in by_path().values() for one in operations}
-    assert set(rights) - used == {"admin"}
+    assert set(rights) == used - {"public"}
+
+
+def test_the_scopes_grant_what_the_page_says() -> None:
+    rows = re.findall(
+        r"^\| `([a-z:]+)` \|.*\| ([^|]*) \|$", PAGE.split("## Starting")[0], re.MULTILINE
+    )
+    told = {right: set(re.findall(r"`([a-z:]+)`", scopes)) for right, scopes in rows}
+    assert told == {
+        right: {scope for scope, grants in GRANTS.items() if right in grants}
+        for right in PERMISSIONS - {"public"}
+    }
 
 
 def test_the_verdicts_and_statuses_are_those_of_the_code() -> None:

@@ -22,9 +22,10 @@ from opscore.sdk import (
     SyncRun,
 )
 from opscore.sdk.follow import frames
+from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
 from opscore.sdk.server import Backoff, Server
-from opscore.sdk.sync import SyncAgents, SyncSessions, SyncTasks, SyncWorkflows
+from opscore.sdk.sync import SyncAgents, SyncKeys, SyncSessions, SyncTasks, SyncWorkflows
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
 from tests.sdk.conftest import FakeServer, json_answer, problem_answer
@@ -335,6 +336,7 @@ async def test_the_plain_client(server: FakeServer) -> None:
         (SyncWorkflows, Workflows),
         (SyncSessions, Sessions),
         (SyncTasks, Tasks),
+        (SyncKeys, Keys),
         (SyncRun, Run),
         (SyncClient, Client),
     ],

@@ -1,25 +1,31 @@
-"""Who may do what: one key with full rights, or development mode on loopback. Deny by default."""
+"""Who gets in: the seam between a request and the rules of `core/access.py`. Deny by default."""
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Protocol
 
-from opscore.api.settings import ServerSettings, is_loopback
-from opscore.core.errors import Invalid, Refusal
+from opscore.api.settings import is_loopback
+from opscore.core.access import (
+    EVERY_NAMESPACE,
+    PERMISSIONS,
+    Denied,
+    Identity,
+    Permission,
+    Principal,
+    decide,
+    is_namespace,
+    permissions_of,
+)
+from opscore.core.errors import Forbidden, Invalid, Refusal
 from opscore.core.types import DEFAULT_NAMESPACE, Actor
+from opscore.engine.keys import Keys
 
-Permission = Literal[
-    "public", "agent:work", "agent:report", "session:start", "session:read", "operate", "admin"
-]
-PERMISSIONS: frozenset[str] = frozenset(get_args(Permission))
-ALL_SCOPES = PERMISSIONS - {"public"}
+__all__ = ["PERMISSIONS", "Access", "Forbidden", "Permission", "Principal", "Unauthenticated"]
 
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d{1,5})?")
+ANYBODY = Principal(Actor("operator", "anonymous"), DEFAULT_NAMESPACE, frozenset())
 
 
 class Unauthenticated(Refusal):
@@ -28,72 +34,90 @@ class Unauthenticated(Refusal):
     code, status = "unauthenticated", 401
 
 
-class Forbidden(Refusal):
-    """Known, but not allowed."""
+class Who(Protocol):
+    """Answers "who is this?" for one way of proving it.
 
-    code, status = "forbidden", 403
+    A key today. A token of an identity provider would be another class here, and its roles a table
+    in front of `GRANTS`; nothing behind the identity would change.
+    """
+
+    def identify(self, scope: Mapping[str, Any]) -> Identity:
+        """Whose credentials came with an ASGI scope. Raises `Unauthenticated` or `Forbidden`.
+
+        It must not wait: what it needs (keys, a provider's signing keys) is in memory.
+        """
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whoever sends a request: the name for the journal, the tenant, the rights."""
+class KeyHolders:
+    """Whoever shows a key: `Authorization: Bearer KEY`, and nowhere else."""
 
-    actor: Actor
-    namespace: str
-    scopes: frozenset[str]
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def identify(self, scope: Mapping[str, Any]) -> Identity:
+        """See `Who`."""
+        found = self._keys.verify(bearer(scope["headers"]))
+        if found is None:
+            raise Unauthenticated("The key is not valid.")
+        return found
 
 
-ANYBODY = Principal(Actor("operator", "anonymous"), DEFAULT_NAMESPACE, frozenset())
+class ThisMachine:
+    """Development: whoever is on this machine, with all rights."""
+
+    _developer = Identity(
+        Actor("operator", "development"), EVERY_NAMESPACE, permissions_of(["admin"])
+    )
+
+    def identify(self, scope: Mapping[str, Any]) -> Identity:
+        """See `Who`."""
+        check_local(scope)
+        return self._developer
 
 
 class Access:
-    """Authenticates requests. The one seam behind which keys with fewer rights will come."""
+    """What every request has to pass."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        key = settings.api_key
-        self._key = key.encode() if key is not None else None
-        self._actor = Actor("operator", "api-key" if key is not None else "development")
-
-    def authenticate(self, scope: Mapping[str, Any]) -> Principal:
-        """The principal of an ASGI scope. Raises `Unauthenticated` or `Forbidden`."""
-        if self._key is None:
-            check_local(scope)
-        else:
-            self._check_key(scope["headers"], self._key)
-        return Principal(self._actor, namespace_of(scope["headers"]), ALL_SCOPES)
+    def __init__(self, who: Who) -> None:
+        self._who = who
 
     def allow(self, scope: Mapping[str, Any], permission: str) -> Principal:
-        """Let a request through that has `permission`. Raises `Unauthenticated` or `Forbidden`."""
+        """Let a request through that has `permission`.
+
+        Raises `Unauthenticated`, `Forbidden`, or `Invalid` for a namespace that cannot be.
+        """
         if permission == "public":
             return ANYBODY
-        principal = self.authenticate(scope)
-        if permission not in principal.scopes:
-            raise Forbidden(f"This needs the right `{permission}`.")
-        return principal
-
-    def _check_key(self, headers: Iterable[tuple[bytes, bytes]], key: bytes) -> None:
-        sent = [value for name, value in headers if name == b"authorization"]
-        if not sent:
-            raise Unauthenticated("Send the key as `Authorization: Bearer <key>`.")
-        scheme, _, given = sent[0].partition(b" ")
-        # Compared in constant time, so that the time taken tells nothing about the key.
-        fits = hmac.compare_digest(given.strip(), key)
-        if len(sent) > 1 or scheme.lower() != b"bearer" or not fits:
-            raise Unauthenticated("The key is not valid.")
+        found = decide(self._who.identify(scope), permission, namespace_of(scope["headers"]))
+        if isinstance(found, Denied):
+            raise Forbidden(found.detail)
+        return found
 
 
-def namespace_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The namespace that a request names, or the default one. Raises `Invalid`."""
+def bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The one key that was sent. Raises `Unauthenticated`."""
+    sent = [value for name, value in headers if name == b"authorization"]
+    if not sent:
+        raise Unauthenticated("Send the key as `Authorization: Bearer <key>`.")
+    scheme, _, given = sent[0].partition(b" ")
+    if len(sent) > 1 or scheme.lower() != b"bearer":
+        raise Unauthenticated("Send one key, as `Authorization: Bearer <key>`.")
+    return given.strip()
+
+
+def namespace_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The namespace that a request names. Raises `Invalid`."""
     for name, value in headers:
         if name == b"x-opscore-namespace":
             given = value.decode("latin-1")
-            if not _NAMESPACE.fullmatch(given):
+            if not is_namespace(given):
                 raise Invalid(
                     "X-OpsCore-Namespace must be 1 to 64 small letters, digits, '-' and '_', "
                     "beginning with a letter or digit."
                 )
             return given
-    return DEFAULT_NAMESPACE
+    return None
 
 
 def check_local(scope: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from opscore.wire.session import TriggerAccepted, TriggerWorkflow
 routes = Routes("agent")
 
 
-@routes.body("POST", "/agent", "operate", RegisterAgent, {201: AgentView, 200: AgentView})
+@routes.body("POST", "/agent", "agent:register", RegisterAgent, {201: AgentView, 200: AgentView})
 async def register_agent(call: Call, body: RegisterAgent) -> Reply:
     """Register an agent, or update it: idempotent by `agentId`, else by `agentName`."""
     for pointer, text in (("/agentId", body.agent_id), ("/agentName", body.agent_name)):

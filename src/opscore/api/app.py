@@ -11,8 +11,8 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import agent, documentation, session, system, task, workflow
-from opscore.api.access import Access
+from opscore.api import agent, documentation, key, session, system, task, workflow
+from opscore.api.access import Access, KeyHolders, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
@@ -44,6 +44,7 @@ NOUNS: Sequence[Routes] = (
     workflow.routes,
     session.routes,
     task.routes,
+    key.routes,
     system.routes,
     documentation.routes,
 )
@@ -132,7 +133,8 @@ class Application:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         settings.check()
-        self.context = Context(engine, settings, Access(settings))
+        who = ThisMachine() if settings.development else KeyHolders(engine.keys)
+        self.context = Context(engine, settings, Access(who))
         self.channel = StreamChannel(self._terms(engine), self._authorise)
         dispatchers = {
             path: (operations, Dispatcher(self.context, operations))

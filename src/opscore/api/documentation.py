@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from opscore.api import agent, openapi, session, system, task, workflow
+from opscore.api import agent, key, openapi, session, system, task, workflow
 from opscore.api.answer import Answer
 from opscore.api.call import Call
 from opscore.api.route import Reply, Routes
@@ -46,7 +46,7 @@ def _cached(call: Call, make: Callable[[], bytes], media_type: bytes) -> Answer:
 @cache
 def described() -> dict[str, Any]:
     """The OpenAPI document of all nouns."""
-    nouns = (agent, workflow, session, task, system)
+    nouns = (agent, workflow, session, task, key, system)
     collected = [*(noun.routes for noun in nouns), routes]
     return openapi.document((one.noun, op) for one in collected for op in one.operations)
 

@@ -49,7 +49,8 @@ async def once(
             reply = await run()
         finally:
             CURRENT.reset(token)
-        await _keep(call, request, reply)
+        if not operation.told_once:
+            await _keep(call, request, reply)
         return reply
     finally:
         repeats.end(request)

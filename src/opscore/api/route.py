@@ -47,6 +47,8 @@ class Operation:
     prefers_wait: bool = False
     changes: bool = True
     """Whether it may change something, and so takes an `Idempotency-Key`; a GET never does."""
+    told_once: bool = False
+    """Whether its answer holds a secret, and so is never kept for a request that comes again."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
 
@@ -82,6 +84,7 @@ class Routes:
         media_types: Sequence[str] = JSON_TYPES,
         prefers_wait: bool = False,
         changes: bool = True,
+        told_once: bool = False,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
         """Declare a route with a body; a body of type `bytes` is passed on as it came."""
         return lambda endpoint: self._add(
@@ -95,6 +98,7 @@ class Routes:
             media_types=media_types,
             prefers_wait=prefers_wait,
             changes=changes,
+            told_once=told_once,
         )
 
     def _add(

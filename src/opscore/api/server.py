@@ -81,6 +81,8 @@ async def serve(
     """
     tune_interpreter()
     try:
+        if settings.api_key is not None and not settings.development:
+            await engine.keys.adopt(settings.api_key)
         application = Application(engine, settings)
         server = _Server(_config(application, engine, settings), application, listener, ready)
         with _signals(server.ask_to_stop):

@@ -19,7 +19,8 @@ class SettingsRefused(OpsCoreError):
 class ServerSettings:
     """How a server listens, whom it lets in, and how much it reads.
 
-    `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
+    `api_key` is a text that the operator chose as a key with all rights; `development` asks for no
+    key at all and answers this machine only. `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
     body of a request may take; `depth_limit` bounds the nesting of any JSON, `stop_seconds` a
     graceful stop.
     """
@@ -39,15 +40,10 @@ class ServerSettings:
         """Refuse what would leave the door open. Raises `SettingsRefused`."""
         if self.api_key is not None and len(self.api_key) < MIN_KEY_LENGTH:
             raise SettingsRefused(f"OPSCORE_API_KEY must have {MIN_KEY_LENGTH} characters or more.")
-        if self.api_key is None and not self.development:
+        if self.development and not is_loopback(self.host):
             raise SettingsRefused(
-                "No key is set. Set OPSCORE_API_KEY (32 characters or more), "
-                "or start in development mode, which listens on loopback only."
-            )
-        if self.api_key is None and not is_loopback(self.host):
-            raise SettingsRefused(
-                f"Development mode listens on loopback only, not on {self.host}. "
-                "Set OPSCORE_API_KEY to listen elsewhere."
+                f"Development mode asks for no key, so it listens on loopback only, not on "
+                f"{self.host}. Start without it (opscore serve) to listen elsewhere."
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from cyclopts import Parameter
 
 from opscore.api.loop import run_on_loop
 from opscore.cli.exits import Stop, failure, usage
-from opscore.cli.output import complain, say
+from opscore.cli.output import complain, print_lines, say
 from opscore.cli.settings import (
     DEFAULT_DATABASE,
     DEFAULT_LEASE_SECONDS,
@@ -60,8 +61,10 @@ def serve(
 ) -> None:
     """Start a server.
 
-    It needs a key (OPSCORE_API_KEY, 32 characters or more), logs JSON lines to stderr, and stops
-    gracefully on SIGTERM: what runs is given time to settle, nothing that was accepted is lost.
+    Everybody needs a key. OPSCORE_API_KEY (32 characters or more) is one with all rights; without
+    it, a server that has no such key yet makes one and prints it, once. It logs JSON lines to
+    stderr and stops gracefully on SIGTERM: what runs is given time to settle, nothing that was
+    accepted is lost.
     """
     del profile  # read by the settings layer before this function is called
     _check_key(api_key)
@@ -88,11 +91,9 @@ def serve(
 
 
 def _check_key(api_key: str | None) -> None:
-    make_one = "make one: export OPSCORE_API_KEY=$(openssl rand -hex 32)"
-    if not api_key:
-        raise failure("a server needs a key", f"{make_one}; to try things out: opscore dev")
-    if len(api_key) < MIN_KEY:
-        raise failure(f"the key has fewer than {MIN_KEY} characters", make_one)
+    if api_key is not None and len(api_key) < MIN_KEY:
+        make_one = "make one: export OPSCORE_API_KEY=$(openssl rand -hex 32), or unset it"
+        raise failure(f"the key in OPSCORE_API_KEY has fewer than {MIN_KEY} characters", make_one)
 
 
 def _check_bounds(what: str, given: float, bounds: tuple[float, float], unit: str) -> None:
@@ -164,12 +165,24 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
     )
     engine = await Engine.open(plan.database_url, settings=settings)
     try:
+        if plan.settings.api_key is None and not plan.settings.development:
+            _tell(await engine.keys.first())
         if folder is not None:
             await folder.apply(engine)
     except BaseException:
         await engine.close(0)
         raise
     return engine
+
+
+def _tell(first_key: str | None) -> None:
+    if first_key is not None:
+        say(
+            "No key was set and the database has none: this is the first, with all rights.",
+            "  It is not kept and never shown again: export OPSCORE_API_KEY=…",
+        )
+        print_lines([first_key])
+        sys.stdout.flush()
 
 
 async def _follow(

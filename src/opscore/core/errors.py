@@ -58,6 +58,12 @@ class Invalid(Refusal):
     code, status = "invalid", 400
 
 
+class Forbidden(Refusal):
+    """Known, but not allowed."""
+
+    code, status = "forbidden", 403
+
+
 class NotFound(Refusal):
     """Nothing of that name in this namespace."""
 

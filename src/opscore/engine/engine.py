@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from opscore.engine.explanations import Explanations
 from opscore.engine.feed import Feed
 from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
+from opscore.engine.keys import Keys
 from opscore.engine.lifecycle import Lifecycle
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.registry import Registry
@@ -36,6 +38,8 @@ from opscore.store.sqlite import SqliteStore
 from opscore.store.store import Store
 
 PRESENCE_SECONDS = 1.0
+KEY_USES_SECONDS = 60.0
+SECRET_BYTES = 32
 
 log = structlog.get_logger("opscore.engine")
 
@@ -47,7 +51,7 @@ class _Stopped(Exception):
 class Engine:
     """Everything that runs in one process over one store.
 
-    `lifecycle`, `orchestration` and `debugging` are the verbs, `feed` and `hooks` tell what
+    `lifecycle`, `orchestration`, `debugging` and `keys` are the verbs, `feed` and `hooks` tell what
     happens. Made by `Engine.open`; closed by `close`, or by leaving `async with`.
     """
 
@@ -81,6 +85,7 @@ class Engine:
             offline_after=settings.offline_after,
             payload_limit=settings.payload_limit,
         )
+        self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
         explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
         self.debugging = Debugging(store, self.orchestration, explanations)
         self._relay = Relay(store, self._writer, clock, ids)
@@ -146,6 +151,7 @@ class Engine:
         # ran is not their agents' fault, and no clock that was set forward keeps them for long.
         await self.store.renew_leases(self.store.now(), self.settings.lease)
         await self.lifecycle.preload()
+        await self.keys.load()
         await self._relay.load()
         started = asyncio.Event()
         self._running = asyncio.get_running_loop().create_task(self._run(started))
@@ -165,6 +171,7 @@ class Engine:
                     self.hooks.run(),
                     every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
                     every(self._clock, FORGET_SECONDS, self._forget_requests),
+                    every(self._clock, KEY_USES_SECONDS, self.keys.write_uses),
                 ):
                     group.create_task(loop)
                 started.set()
@@ -251,6 +258,7 @@ class Engine:
             cycle.cancel()
         while self._spawned:
             await asyncio.wait(self._spawned)
+        await self.keys.write_uses()
         self.feed.close()
         self.hooks.close()
         self._stop.set()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from opscore.sdk.calls import Calls
+from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.server import Server
@@ -43,6 +44,7 @@ class Client:
         self.workflows = Workflows(self._calls)
         self.sessions = Sessions(self._calls)
         self.tasks = Tasks(self._calls)
+        self.keys = Keys(self._calls)
 
     @classmethod
     def sync(

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from opscore.sdk.client import Client
+from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
 from opscore.wire.session import EventView
@@ -166,6 +167,16 @@ class SyncTasks(Face[Tasks]):
     claim = plain(Tasks.claim)
 
 
+class SyncKeys(Face[Keys]):
+    """`/key`."""
+
+    create = plain(Keys.create)
+    list = plain(Keys.list)
+    get = plain(Keys.get)
+    rotate = plain(Keys.rotate)
+    revoke = plain(Keys.revoke)
+
+
 def started(
     method: Callable[Concatenate[Client, P], Coroutine[Any, Any, Run]],
 ) -> Callable[Concatenate[Face[Client], P], SyncRun]:
@@ -187,6 +198,7 @@ class SyncClient(Face[Client]):
         self.workflows = SyncWorkflows(client.workflows, self.portal)
         self.sessions = SyncSessions(client.sessions, self.portal)
         self.tasks = SyncTasks(client.tasks, self.portal)
+        self.keys = SyncKeys(client.keys, self.portal)
 
     @property
     def url(self) -> str:

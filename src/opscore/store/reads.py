@@ -21,6 +21,7 @@ from opscore.store.rows import (
     RequestRow,
     SessionRow,
     StoredEvent,
+    StoredKey,
     TaskPicture,
     TaskRow,
     TemplateRow,
@@ -108,6 +109,10 @@ class Reads:
     async def agents(self) -> list[AgentRow]:
         """See `Store.agents`."""
         return await self._read(AgentRow, sql.AGENTS, ())
+
+    async def keys(self) -> list[StoredKey]:
+        """See `Store.keys`."""
+        return await self._read(StoredKey, sql.KEYS, ())
 
     async def outbox(self) -> list[OutboxRow]:
         """See `Store.outbox`."""

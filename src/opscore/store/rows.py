@@ -199,6 +199,21 @@ class RequestRow(NamedTuple):
     answer: bytes | None
 
 
+class KeyRow(NamedTuple):
+    """An API key; `data` is the engine's record as JSON, without the key's text."""
+
+    key_id: str
+    namespace: str
+    data: Json
+
+
+class StoredKey(NamedTuple):
+    """A key with the time of its last use, which is written apart and late."""
+
+    data: Json
+    last_used_at: Micros | None
+
+
 class OutboxRow(NamedTuple):
     """Something one session's commit asks of another session, or of its own next commit."""
 
@@ -266,6 +281,8 @@ class Changes:
     templates: list[TemplateRow] = field(default_factory=list[TemplateRow])
     agents: dict[str, AgentRow] = field(default_factory=dict[str, AgentRow])
     agents_gone: set[str] = field(default_factory=set[str])
+    keys: dict[str, KeyRow] = field(default_factory=dict[str, KeyRow])
+    key_uses: dict[str, Micros] = field(default_factory=dict[str, Micros])
     outbox: dict[str, OutboxRow] = field(default_factory=dict[str, OutboxRow])
     outbox_done: set[str] = field(default_factory=set[str])
     sessions_gone: set[str] = field(default_factory=set[str])

@@ -215,6 +215,8 @@ class SqliteStore(Reads):
         self._delete(sql.REMOVE_AGENTS, c.agents_gone)
         self._put(sql.PUT_AGENTS, c.agents.values(), sql.PUT_AGENTS_END)
         self._put(sql.ADD_AGENT_EVENTS, c.agent_events)
+        self._put(sql.PUT_KEYS, c.keys.values(), sql.PUT_KEYS_END)
+        self._put(sql.USE_KEYS, c.key_uses.items(), sql.USE_KEYS_END)
         self._put(sql.PUT_SESSIONS, c.sessions.values(), sql.PUT_SESSIONS_END)
         self._put(
             sql.ADD_EVENTS,

@@ -20,6 +20,7 @@ from opscore.store.rows import (
     AgentRow,
     DelayedRow,
     EventRow,
+    KeyRow,
     LeaseRow,
     OutboxRow,
     ReadyRow,
@@ -119,6 +120,11 @@ REQUEST = (
     "where namespace = ? and owner = ? and route = ? and key = ?"
 )
 
+PUT_KEYS = f"insert into keys ({_columns(KeyRow)}) values "
+PUT_KEYS_END = " on conflict (key_id) do update set data = excluded.data"
+USE_KEYS = "update keys set last_used_at = v.column2 from (values "
+USE_KEYS_END = ") v where keys.key_id = v.column1"
+
 ADD_OUTBOX = f"insert or ignore into outbox ({_columns(OutboxRow)}) values "
 END_OUTBOX = "delete from outbox where outbox_id in "
 
@@ -211,6 +217,7 @@ NEXT_DUE = (
 
 TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at, name, version"
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
+KEYS = "select data, last_used_at from keys order by key_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
 AHEAD = (
     "select count(*) from (select 1 from ready where namespace = ? and queue = ? "

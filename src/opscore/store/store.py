@@ -18,6 +18,7 @@ from opscore.store.rows import (
     RequestRow,
     SessionRow,
     StoredEvent,
+    StoredKey,
     TaskPicture,
     TemplateRow,
     Wants,
@@ -124,6 +125,10 @@ class Store(Protocol):
 
     async def agents(self) -> list[AgentRow]:
         """All registered agents."""
+        ...
+
+    async def keys(self) -> list[StoredKey]:
+        """All API keys, oldest first."""
         ...
 
     async def outbox(self) -> list[OutboxRow]:
