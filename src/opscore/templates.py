@@ -52,6 +52,7 @@ def _read(tree: object) -> Template | list[Fault]:
         encode=canonical,
         source=source,
         digest=hashlib.sha256(source).hexdigest(),
+        shape_of=_expressions().shape,
     )
     schema = tree.get("input") if is_map(tree) and "tasks" not in tree else None
     if not is_map(schema):

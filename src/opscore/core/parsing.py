@@ -8,6 +8,7 @@ from dataclasses import replace
 from opscore.core.errors import Fault
 from opscore.core.expressions import ExpressionScope
 from opscore.core.graph import ancestors_of, dependents_of, find_cycles, topological_order
+from opscore.core.lint import ShapeOf, lint, no_shape
 from opscore.core.older import Converted, convert, is_older
 from opscore.core.policies import make_retry, read_retry, read_timeout, read_total
 from opscore.core.reading import (
@@ -50,12 +51,14 @@ def parse(
     encode: Callable[[object], Json],
     source: Json,
     digest: str,
+    shape_of: ShapeOf = no_shape,
 ) -> Template | list[Fault]:
     """Read a template from a plain tree (dict, list, str, int, float, bool, None).
 
     `check_expression` says what is wrong with an expression in a scope; `encode` gives the JSON of
     a plain tree; `source` and `digest` are kept in the template as they are. The older format (a
-    list of `tasks`) is read as well. Returns all mistakes, in document order, instead of raising.
+    list of `tasks`) is read as well. `shape_of` tells what an expression is; what it cannot tell is
+    not looked at. Returns all mistakes, in document order, instead of raising.
     """
     unsound = tree_faults(tree)
     if unsound:
@@ -65,9 +68,12 @@ def parse(
     older = convert(tree) if is_older(tree) else Converted(tree)
     reader = Reader(check_expression, list(older.faults))
     template = _read_template(reader, older, encode, source, digest)
-    if reader.faults or template is None:
-        return [replace(each, pointer=older.original(each.pointer)) for each in reader.faults]
-    return template
+    found = lint(template, older.tree.get("input"), reader.seen, shape_of)
+    faults = [*reader.faults, *found.faults]
+    if faults:
+        return [replace(each, pointer=older.original(each.pointer)) for each in faults]
+    warnings = [replace(each, pointer=older.original(each.pointer)) for each in found.warnings]
+    return replace(template, warnings=tuple(warnings))
 
 
 def _read_template(
@@ -76,7 +82,7 @@ def _read_template(
     encode: Callable[[object], Json],
     source: Json,
     digest: str,
-) -> Template | None:
+) -> Template:
     node = older.tree
     reader.known_keys(node, "", TEMPLATE_KEYS, TEMPLATE_KEYS_NOT_YET)
     name, version = _read_name(reader, node), _read_version(reader, node)

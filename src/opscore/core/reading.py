@@ -25,12 +25,21 @@ MAX_NAME = 128
 MAX_LABELS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class SeenExpression:
+    """An expression of the template and the pointer to where it stands."""
+
+    text: str
+    where: str
+
+
 @dataclass(slots=True)
 class Reader:
     """Collects every fault of one template. Readers return None for what they had to refuse."""
 
     check_expression: CheckExpression
     faults: list[Fault] = field(default_factory=list[Fault])
+    seen: list[SeenExpression] = field(default_factory=list[SeenExpression])
 
     def fault(self, where: str, message: str, hint: str = "", *, at_key: bool = False) -> None:
         """Note one mistake at a pointer."""
@@ -140,7 +149,8 @@ class Reader:
         return value
 
     def expression(self, text: str, where: str, scope: ExpressionScope) -> None:
-        """Check one expression."""
+        """Check one expression, and remember it for `core.lint`."""
+        self.seen.append(SeenExpression(text, where))
         if not text:
             self.fault(where, "empty expression")
         elif len(text) > MAX_EXPRESSION:

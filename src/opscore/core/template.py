@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from opscore.core.errors import Fault
 from opscore.core.types import SECOND, Json, Micros, When
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class Template:
     """An immutable, versioned workflow definition.
 
     `order` is a topological order of the step names; `dependents` maps a step to those that need
-    it; `source` is the canonical JSON of what the user wrote; `digest` its SHA-256 in hex.
+    it; `source` is the canonical JSON of what the user wrote; `digest` its SHA-256 in hex. `warnings`
+    are no mistakes, but somebody should look at them.
     """
 
     name: str
@@ -156,3 +158,4 @@ class Template:
     source: Json
     digest: str
     roots: tuple[str, ...] = field(default=())
+    warnings: tuple[Fault, ...] = ()

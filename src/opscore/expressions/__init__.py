@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
+from opscore.core.lint import Shape
 from opscore.core.template import Expression, Interpolated, Value
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import ErrorInfo, Json
@@ -20,6 +21,7 @@ from opscore.expressions.program import (
     complaint,
     evaluate,
     evaluate_json,
+    shape_of,
     undeclared,
 )
 from opscore.expressions.results import Raw, text_of
@@ -52,6 +54,13 @@ class CelExpressions:
             return complaint(self._program(text), scope)
         except NotCel as error:
             return undeclared(str(error), scope)
+
+    def shape(self, text: str) -> Shape | None:
+        """What the expression is before it runs; None when it is not one."""
+        try:
+            return shape_of(self._program(text))
+        except NotCel:
+            return None
 
     def render(self, value: Value, scope: Scope) -> Json:
         """Encode the tree with its expressions replaced. Raises `ExpressionFailed`."""

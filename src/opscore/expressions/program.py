@@ -14,6 +14,7 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_string
 
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
 from opscore.core.interpolation import MAX_EXPRESSION
+from opscore.core.lint import Mention, Shape
 from opscore.core.reading import NOT_YET, shortened, suggest
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
@@ -201,6 +202,32 @@ def _with_doubles(node: Any) -> Any:
 
 def _named(program: Program, error: ExpressionFailed) -> ExpressionFailed:
     return ExpressionFailed(f"in '{shortened(program.text)}': {error}", error.error_class)
+
+
+_KINDS = {
+    "bool": "boolean",
+    "int": "integer",
+    "uint": "integer",
+    "double": "number",
+    "string": "string",
+    "bytes": "string",
+    "timestamp": "string",
+    "duration": "string",
+    "list": "array",
+    "map": "object",
+    "null": "null",
+}
+"""CEL's types as JSON Schema calls what they become."""
+
+
+def shape_of(program: Program) -> Shape:
+    """What the expression mentions and gives, as far as it can be told before it runs."""
+    mentions = [
+        Mention(each.path, _place(program.text, program.tree.offsets.get(each.node, 0)))
+        for each in program.mentions
+    ]
+    name = program.compiled.return_type().name().partition("<")[0].partition("(")[0].lower()
+    return Shape(tuple(mentions), program.path, _KINDS.get(name))
 
 
 def complaint(program: Program, scope: ExpressionScope) -> str | None:
