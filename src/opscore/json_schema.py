@@ -54,6 +54,49 @@ def validate(schema: Json, instance: Json) -> list[Fault]:
     return [] if validator.is_valid(decoded) else _faults(validator, decoded)
 
 
+def validate_partly(
+    schema: Json, instance: Json, open_paths: Mapping[tuple[str | int, ...], bool]
+) -> list[Fault]:
+    """What is wrong with an instance of which some values are not known yet.
+
+    At `open_paths` stand stand-ins; True says that the true value is text as well. Only what holds
+    whatever the true values are is told.
+    """
+    validator = _validator(bytes(schema))
+    decoded = msgspec.json.decode(instance)
+    certain = (
+        error
+        for error in islice(validator.iter_errors(decoded), MAX_FAULTS)
+        if _is_certain(error, open_paths)
+    )
+    return [_partly_fault(error, open_paths) for error in certain]
+
+
+def _partly_fault(
+    error: jsonschema_rs.ValidationError, open_paths: Mapping[tuple[str | int, ...], bool]
+) -> Fault:
+    fault = _fault(error)
+    if tuple(error.instance_path) not in open_paths:
+        return fault
+    told = fault.message.removeprefix('""')
+    return Fault(fault.pointer, f"text with expressions inside{told}")
+
+
+_OF_THE_KEYS = frozenset({"required", "additionalProperties", "type", "dependentRequired"})
+"""What these say of a value does not depend on what stands below it."""
+
+
+def _is_certain(
+    error: jsonschema_rs.ValidationError, open_paths: Mapping[tuple[str | int, ...], bool]
+) -> bool:
+    at = tuple(error.instance_path)
+    keyword = str(error.schema_path[-1])
+    if at in open_paths:
+        return open_paths[at] and keyword == "type"
+    above_open = any(path[: len(at)] == at for path in open_paths)
+    return not above_open or keyword in _OF_THE_KEYS
+
+
 @lru_cache(maxsize=512)
 def _validator(schema: bytes) -> jsonschema_rs.Draft202012Validator:
     return _compile(msgspec.json.decode(schema))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import msgspec
 
-from opscore.core.errors import Fault, Invalid
+from opscore.core.errors import Fault, Invalid, Refusal
+from opscore.core.lint import Findings
 from opscore.core.parsing import parse
 from opscore.core.template import Template
 from opscore.core.trees import is_map, tree_faults
@@ -26,14 +29,68 @@ def read_template(
     `name` is what messages call the document, as a rule the file's path. Raises `Invalid` with
     every mistake as a fault (with line and column when there was text), or `TooLarge`.
     """
-    if isinstance(source, str | bytes):
-        document = load(source, name=name, form=form)
-        faults_or_template = _read(document.tree)
+    document, found = _loaded(source, name, form)
+    if isinstance(found, Template):
+        return found
+    raise _invalid(found, document, name)
+
+
+def check_template(
+    source: str | bytes | object,
+    *,
+    name: str = "template",
+    review: Callable[[Template], Findings] = lambda _: Findings(),
+) -> Findings:
+    """Every mistake and every warning, each with line and column when there was text.
+
+    `review` may look further at a template that can be read. Raises `Invalid` for what is not YAML
+    or JSON, or `TooLarge`.
+    """
+    document, found = _loaded(source, name, None)
+    if isinstance(found, Template):
+        more = review(found)
+        findings = Findings(more.faults, [*found.warnings, *more.warnings])
     else:
-        document, faults_or_template = None, _read(source)
-    if isinstance(faults_or_template, Template):
-        return faults_or_template
-    raise _invalid(faults_or_template, document, name)
+        findings = Findings(found)
+    if document is None:
+        return findings
+    return Findings(located(findings.faults, document), located(findings.warnings, document))
+
+
+def _loaded(
+    source: object, name: str, form: Form | None
+) -> tuple[Document | None, Template | list[Fault]]:
+    if not isinstance(source, str | bytes):
+        return None, _read(source)
+    document = load(source, name=name, form=form)
+    return document, _read(document.tree)
+
+
+def check_file(text: str, name: str) -> dict[str, Any]:
+    """What `check_template` finds in the text of a file, in the form in which the API answers it."""
+    try:
+        found = check_template(text, name=name)
+    except Refusal as refusal:
+        found = Findings(list(refusal.faults) or [Fault("", refusal.detail)])
+    return {
+        "valid": not found.faults,
+        "errors": [_as_json(fault) for fault in found.faults],
+        "warnings": [_as_json(fault) for fault in found.warnings],
+    }
+
+
+def _as_json(fault: Fault) -> dict[str, Any]:
+    told = {"pointer": fault.pointer, "message": fault.message, "hint": fault.hint}
+    return told if fault.line is None else {**told, "line": fault.line, "column": fault.column}
+
+
+def definition_of(text: str, name: str) -> dict[str, Any] | str:
+    """The plain tree of a template's text, or what is wrong with it."""
+    try:
+        template = read_template(text, name=name)
+    except Refusal as refusal:
+        return refusal.detail
+    return msgspec.json.decode(template.source)
 
 
 def canonical(tree: object) -> Json:

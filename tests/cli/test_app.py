@@ -20,7 +20,7 @@ from tests.cli.fake import FakeServer
 HEAVY = ("aiohttp", "rich", "litestar", "apsw", "uvicorn", "msgspec", "opscore.sdk")
 EXISTING = {
     "agent": {"ls", "show", "register", "drain", "activate", "rm"},
-    "workflow": {"apply", "validate", "test", "ls", "show"},
+    "workflow": {"apply", "validate", "plan", "test", "diff", "ls", "show"},
     "session": {
         *("start", "ls", "show", "watch", "cancel", "pause", "resume", "retry", "edit", "rm"),
     },

@@ -11,9 +11,18 @@ from opscore.api.problems import pointed
 from opscore.api.route import Reply, Routes
 from opscore.api.views import workflow_summary, workflow_view
 from opscore.core.errors import Invalid
-from opscore.templates import read_template
+from opscore.core.lint import Findings
+from opscore.planning import plan_template
+from opscore.templates import check_template
 from opscore.wire.queries import PageQuery
-from opscore.wire.session import WorkflowChecked, WorkflowCreated, WorkflowPage, WorkflowView
+from opscore.wire.session import (
+    PlanRequest,
+    WorkflowChecked,
+    WorkflowCreated,
+    WorkflowPage,
+    WorkflowPlan,
+    WorkflowView,
+)
 
 routes = Routes("workflow")
 
@@ -47,13 +56,34 @@ async def create_workflow(call: Call, body: bytes) -> Reply:
     changes=False,
 )
 async def validate_workflow(call: Call, body: bytes) -> Reply:
-    """Check a template without storing it; the answer lists every mistake."""
+    """Check a template without storing it; the answer lists every mistake and every warning."""
     try:
-        read_template(body, name=_hint(call))
+        found = check_template(
+            body,
+            name=_hint(call),
+            review=lambda template: call.engine.review(template, call.namespace),
+        )
     except Invalid as invalid:
-        errors = [msgspec.to_builtins(pointed(fault)) for fault in invalid.faults]
-        return ok(WorkflowChecked(valid=False, errors=errors))
-    return ok(WorkflowChecked(valid=True))
+        found = Findings(list(invalid.faults))
+    return ok(
+        WorkflowChecked(
+            valid=not found.faults,
+            errors=[msgspec.to_builtins(pointed(fault)) for fault in found.faults],
+            warnings=[msgspec.to_builtins(pointed(fault)) for fault in found.warnings],
+        )
+    )
+
+
+@routes.body(
+    "POST",
+    "/workflow/plan",
+    "session:read",
+    PlanRequest,
+    {200: WorkflowPlan},
+)
+async def plan_workflow(call: Call, body: PlanRequest) -> Reply:
+    """What a template would do with an input: order, what runs side by side, worst cases."""
+    return ok(msgspec.convert(plan_template(body.template, body.input), WorkflowPlan))
 
 
 def _hint(call: Call) -> str:

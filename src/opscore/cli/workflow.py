@@ -10,9 +10,11 @@ from cyclopts import Parameter
 
 from opscore.cli import exits
 from opscore.cli.app import noun
+from opscore.cli.diff import diff
 from opscore.cli.exits import Stop, usage
 from opscore.cli.inputs import read_text
 from opscore.cli.output import Columns, block, complain, fields, print_list, print_one, say
+from opscore.cli.plan import plan
 from opscore.cli.rehearse import rehearse
 from opscore.cli.settings import DEFAULTS, Common
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from opscore.cli.remote import Remote
 
 app = noun("workflow", "Templates: apply, check, try out, read.")
+app.command(plan)
 app.command(rehearse, name="test")
+app.command(diff)
 
 SUFFIXES = (".yaml", ".yml", ".json")
 Files = Annotated[str, Parameter(help="A template, a directory of templates, or - for stdin.")]
@@ -44,12 +48,26 @@ async def apply(file: Files, /, *files: Files, common: Common = DEFAULTS) -> int
 
 
 @app.command
-async def validate(file: Files, /, *files: Files, common: Common = DEFAULTS) -> int:
-    """Check templates and change nothing."""
+async def validate(
+    file: Files,
+    /,
+    *files: Files,
+    offline: Annotated[
+        bool, Parameter(negative=(), help="Ask no server: whether agents can do it stays open.")
+    ] = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Check templates and change nothing; every mistake is told at once, with line and column.
+
+    The server also says which capabilities nobody has, and which inputs agents would refuse.
+    """
     from opscore.cli.remote import connect
 
-    async with connect(common) as server:
-        checked, code = await _each((file, *files), lambda name: _check(server, name))
+    if offline:
+        checked, code = await _each((file, *files), _check_here)
+    else:
+        async with connect(common) as server:
+            checked, code = await _each((file, *files), lambda name: _check(server, name))
     if common.format == "table":
         say(*(f"{one['file']}: {'valid' if one['valid'] else 'not valid'}" for one in checked))
     else:
@@ -100,14 +118,27 @@ async def send(server: Remote, name: str) -> dict[str, Any]:
 
 
 async def _check(server: Remote, name: str) -> dict[str, Any]:
+    answer = await server.template("/workflow/validate", read_text(name), _kind(name), name)
+    return _told(name, answer)
+
+
+async def _check_here(name: str) -> dict[str, Any]:
+    from opscore.templates import check_file
+
+    return _told(name, check_file(read_text(name), name))
+
+
+def _told(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Say every mistake and every warning; the answer with the file's name."""
     import msgspec
 
     from opscore.cli.remote import fault_lines
     from opscore.wire.base import PointedError
 
-    answer = await server.template("/workflow/validate", read_text(name), _kind(name), name)
-    for fault in msgspec.convert(answer.get("errors", []), list[PointedError]):
-        complain(*fault_lines(fault, name))
+    for word, key in (("", "errors"), ("warning: ", "warnings")):
+        for fault in msgspec.convert(answer.get(key, []), list[PointedError]):
+            told = msgspec.structs.replace(fault, message=word + fault.message)
+            complain(*fault_lines(told, name))
     return {"file": name, **answer}
 
 

@@ -13,6 +13,8 @@ import structlog
 
 from opscore.core.agent import Agent
 from opscore.core.errors import OpsCoreError
+from opscore.core.lint import Findings
+from opscore.core.template import Template
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.clock import Clock, SystemClock, every
 from opscore.engine.debugging import Debugging
@@ -27,6 +29,7 @@ from opscore.engine.orchestration import Orchestration
 from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
 from opscore.engine.repeats import FORGET_SECONDS, Repeats
+from opscore.engine.review import review
 from opscore.engine.settings import Settings
 from opscore.engine.sweeper import Sweeper
 from opscore.engine.tools import Tools
@@ -90,6 +93,7 @@ class Engine:
         self.debugging = Debugging(store, self.orchestration, explanations)
         self._relay = Relay(store, self._writer, clock, ids)
         self._sweeper = Sweeper(store, self._writer, clock, chance.random, self.lifecycle.takers)
+        self._registry = registry
         self._group: asyncio.TaskGroup | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._cycles: set[asyncio.Task[Any]] = set()
@@ -200,6 +204,10 @@ class Engine:
             await self.repeats.forget_old()
         except OpsCoreError as error:
             log.error("forgetting_requests_failed", error=str(error))
+
+    def review(self, template: Template, namespace: str) -> Findings:
+        """What a template asks of the registered agents that they cannot do."""
+        return review(template, self._registry, namespace)
 
     @property
     def heartbeat_seconds(self) -> float:

@@ -213,3 +213,41 @@ class WorkflowChecked(Output):
 
     valid: bool
     errors: list[dict[str, Any]] = []
+    warnings: list[dict[str, Any]] = []
+
+
+class PlanRequest(Input):
+    """`POST /workflow/plan`: a template as text (YAML or JSON) or as an object, and an input."""
+
+    template: Any
+    input: Any = None
+
+
+class PlannedStep(Output):
+    """One step of a plan. `attempts` and `seconds` are the worst case; null is without a bound."""
+
+    name: str
+    kind: str
+    target: str | None
+    needs: list[str]
+    wave: int
+    condition: str | None = msgspec.field(name="if")
+    runs: bool | None
+    items: int | None
+    max_parallel: int | None
+    attempts: int | None
+    seconds: float | None
+    unbounded: list[str]
+
+
+class WorkflowPlan(Output):
+    """Answer of `POST /workflow/plan`. Steps of one wave may run side by side."""
+
+    workflow: str
+    version: str
+    waves: list[list[str]]
+    attempts: int | None
+    seconds: float | None
+    longest_path: list[str]
+    bounded_by_timeout: bool
+    steps: list[PlannedStep]

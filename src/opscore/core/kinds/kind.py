@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opscore.core.expressions import ExpressionScope
-from opscore.core.types import Json
+from opscore.core.types import Json, Micros
 
 if TYPE_CHECKING:
     from opscore.core.progress import Draft
@@ -29,12 +29,29 @@ StartItem = Callable[["Draft", "Step", Json, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Worst:
+    """The most that one item of a step may cost; None is without a bound, and `why` says why."""
+
+    attempts: int | None = 0
+    time: Micros | None = 0
+    why: tuple[str, ...] = ()
+
+
+WorstOf = Callable[["Step"], Worst]
+
+
+def no_time(_step: Step) -> Worst:
+    """What is done within one decision."""
+    return Worst()
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of step. A new one is a file in this folder and an entry in its registry.
 
     `keys` are the keys of a template, one of which a step of this kind has; `modifiers` those of
     `kinds.MODIFIERS` that mean something beside them, and `why_not` says why the others do not.
-    `start_item` None: under `foreach`, `start` sees to the items itself.
+    `start_item` None: under `foreach`, `start` sees to the items itself. `worst` is for plans.
     """
 
     name: str
@@ -44,3 +61,4 @@ class Kind:
     read: ReadWork
     start: Start
     start_item: StartItem | None = None
+    worst: WorstOf = no_time

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
-from opscore.core.kinds.kind import Kind
+from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.progress import Draft, expand
 from opscore.core.reading import Reader
+from opscore.core.retry import backoff
 from opscore.core.state import SessionState
 from opscore.core.template import Step, Target
 from opscore.core.types import ErrorInfo, Json, ready_order, task_id_of
@@ -103,6 +104,22 @@ def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str 
     return capability, None
 
 
+def _worst(step: Step) -> Worst:
+    """Every attempt of the task and of its fallbacks' tasks fails as late as it can."""
+    tasks = 1 + sum(isinstance(member.target, Target) for member in step.fallback)
+    attempts = tasks * step.retry.max_attempts
+    longest, queue = step.timeout.attempt, step.timeout.queue
+    if longest is None or queue is None:
+        lacking = ["attempt"] * (longest is None) + ["queue"] * (queue is None)
+        return Worst(attempts, None, tuple(f"no timeout {each}" for each in lacking))
+    delays = sum(backoff(step.retry, n, _LATEST) for n in range(1, step.retry.max_attempts))
+    return Worst(attempts, attempts * (queue + longest) + tasks * delays)
+
+
+_LATEST = 1.0
+"""The random number with which jitter makes a delay longest."""
+
+
 TASK = Kind(
     name="task",
     keys=("capability", "agent"),
@@ -114,4 +131,5 @@ TASK = Kind(
     read=read_target,
     start=_start,
     start_item=_start_item,
+    worst=_worst,
 )
