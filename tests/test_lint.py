@@ -42,9 +42,16 @@ def mistakes_of(**step: Any) -> list[str]:
     ("step", "mistake"),
     [
         ({"if": "input.path"}, "/steps/a/if: 'if' gives true or false, and this gives text"),
+        (
+            {"repeat": {"until": "size(previous)", "max": 2}},
+            "/steps/a/repeat/until: 'until' gives true or false, and this gives a number",
+        ),
         ({"if": "1 + 1"}, "/steps/a/if: 'if' gives true or false, and this gives a number"),
         ({"if": "size(input.files)"}, "this gives a number (compare it with something)"),
-        ({"foreach": "${{ input.path }}"}, "/steps/a/foreach: foreach goes over a list, and"),
+        (
+            {"foreach": "${{ input.path }}"},
+            "/steps/a/foreach: foreach goes over a list or a map, and",
+        ),
         ({"foreach": "${{ 'a' + 'b' }}"}, "and this gives text"),
         ({"foreach": "${{ input.limits.depth }}"}, "and this gives a number"),
         ({"with": "${{ input.files }}"}, "/steps/a/with: 'with' is a mapping, and this gives"),
@@ -104,7 +111,7 @@ def test_outputs_of_steps_are_known_as_far_as_they_are_written_down() -> None:
         assert after(foreach=text) == []
     assert after(foreach="${{ steps.free.output.any.thing }}", **{"if": "steps.free.output"}) == []
     for text, words in (
-        ("${{ steps.made.output }}", "a mapping"),
+        ("${{ steps.made.output.n[0] == 1 }}", "true or false"),
         ("${{ steps.made.output.text }}", "text"),
         ("${{ steps.made.output.txt }}", "'steps.made.output' has no field 'txt'"),
         ("${{ steps.made.outputs }}", "'steps.made' has no field 'outputs'"),

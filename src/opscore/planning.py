@@ -26,6 +26,7 @@ class _InputScope:
     item: Json | None = None
     index: int | None = None
     error: ErrorInfo | None = None
+    previous: Json | None = None
     ancestors: frozenset[str] = frozenset()
 
     @property

@@ -22,7 +22,9 @@ from opscore.core.reading import SeenExpression, shortened, suggest
 from opscore.core.template import Expression, Interpolated, Step, Template, Value
 from opscore.core.trees import is_map, pointer
 
-OF_STEP = Known("object", {"status": Known("string"), "output": UNKNOWN}, closed=True)
+OF_STEP = Known(
+    "object", {"status": Known("string"), "output": UNKNOWN, "error": UNKNOWN}, closed=True
+)
 OF_SESSION = Known(
     "object",
     {
@@ -162,16 +164,21 @@ class _Look:
         """The expressions of one step must give what their place takes."""
         where = pointer("steps", step.name)
         if step.condition is not None:
-            shape = self._shape_of(step.condition)
-            kind = None if shape is None else self._of_shape(shape).kind
-            if kind not in (None, "boolean"):
-                message = f"'if' gives true or false, and this gives {KIND_WORDS[kind]}"
-                found.faults.append(Fault(f"{where}/if", message, "compare it with something"))
+            self._truth(step.condition, f"{where}/if", "if", found)
             if step.condition == "false":
                 message = f"step '{step.name}' never runs: its 'if' is always false"
                 found.warnings.append(Fault(f"{where}/if", message))
+        if step.repeat is not None:
+            self._truth(step.repeat.until, f"{where}/repeat/until", "until", found)
         self._whole(step.foreach, f"{where}/foreach", LISTS, found)
         self._whole(step.with_, f"{where}/with", MAPPINGS, found)
+
+    def _truth(self, text: str, where: str, word: str, found: Findings) -> None:
+        shape = self._shape_of(text)
+        kind = None if shape is None else self._of_shape(shape).kind
+        if kind not in (None, "boolean"):
+            message = f"'{word}' gives true or false, and this gives {KIND_WORDS[kind]}"
+            found.faults.append(Fault(where, message, "compare it with something"))
 
     def _whole(
         self, value: Value | None, where: str, wanted: tuple[str, Sequence[str]], found: Findings
@@ -185,7 +192,7 @@ class _Look:
             found.faults.append(Fault(where, f"{words}, and this gives {KIND_WORDS[kind]}"))
 
 
-LISTS = ("foreach goes over a list", ("array",))
+LISTS = ("foreach goes over a list or a map", ("array", "object"))
 MAPPINGS = ("'with' is a mapping", ("object",))
 
 

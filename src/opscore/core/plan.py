@@ -93,7 +93,7 @@ def _planned(step: Step, wave: int, given: Given) -> PlannedStep:
     why = list(worst.why)
     items = count = rounds = None
     if step.foreach is None:
-        count = rounds = 1
+        count = rounds = 1 if step.repeat is None else step.repeat.max
     else:
         items = count = len(step.foreach.tree) if is_list(step.foreach.tree) else given.items
         rounds = _rounds(count, step.max_parallel)
