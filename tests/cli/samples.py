@@ -16,6 +16,7 @@ from opscore.wire.session import (
     StepView,
 )
 from opscore.wire.task import AttemptView, TaskError, TaskView
+from opscore.wire.why import AgentLoad, AttemptInFlight, ReasonView, WhyView
 
 AT = "2026-04-01T12:00:00.000001Z"
 
@@ -165,3 +166,25 @@ def task(**changes: Any) -> TaskView:
 def as_json(answer: object) -> Any:
     """As a client reads it."""
     return msgspec.json.decode(msgspec.json.encode(answer))
+
+
+def why(**changes: Any) -> WhyView:
+    busy = AgentLoad(
+        agent_id="agt_1",
+        agent_name="alpha",
+        availability="busy",
+        in_flight=5,
+        slots=5,
+        busy_with=["tsk_7-1", "tsk_8-1"],
+    )
+    running = AttemptInFlight(
+        task_id="tsk_1-2", attempt=1, agent_id="agt_2", instance_id="i2", since=AT
+    )
+    reasons = [
+        ReasonView(
+            kind="nobody_free", message="1 busy", since=AT, step="a", agents=[busy], position=3
+        ),
+        ReasonView(kind="running", message="it runs", since=AT, step="b", attempts=[running]),
+    ]
+    view = WhyView(session_id="ses_1", status="processing", at=AT, reasons=reasons)
+    return msgspec.structs.replace(view, **changes)

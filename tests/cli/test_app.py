@@ -23,8 +23,9 @@ EXISTING = {
     "workflow": {"apply", "validate", "plan", "test", "diff", "ls", "show"},
     "session": {
         *("start", "ls", "show", "watch", "cancel", "pause", "resume", "retry", "edit", "rm"),
+        "why",
     },
-    "task": {"enqueue", "ls", "show", "retry", "fallback", "cancel", "edit"},
+    "task": {"enqueue", "ls", "show", "why", "retry", "fallback", "cancel", "edit"},
     "key": {"create", "ls", "rotate", "revoke"},
 }
 

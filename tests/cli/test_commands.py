@@ -297,6 +297,20 @@ def test_a_task_is_controlled(server: FakeServer, opscore: Command, verb: str) -
     assert ran.err.startswith("tsk_1 ")
 
 
+@pytest.mark.parametrize("noun", ["session", "task"])
+def test_why_shows_reasons_agents_and_attempts(
+    server: FakeServer, opscore: Command, noun: str
+) -> None:
+    server.on(f"GET /{noun}/x_1/why", samples.why())
+    ran = opscore(noun, "why", "x_1")
+    assert ran.code == exits.OK
+    for words in ("1 busy", "alpha", "5/5", "tsk_7-1, tsk_8-1", "agt_2", "i2", samples.AT):
+        assert words in ran.out
+    assert opscore(noun, "why", "x_1", "--json").json["reasons"][0]["position"] == 3
+    server.on(f"GET /{noun}/x_2/why", samples.why(status="completed", reasons=[]))
+    assert opscore(noun, "why", "x_2").out.strip() == "nothing: it is completed"
+
+
 def test_a_task_is_edited(server: FakeServer, opscore: Command) -> None:
     server.on("PATCH /task/tsk_1", samples.task())
     assert opscore("task", "edit", "tsk_1", "--priority", "90").code == exits.OK

@@ -135,7 +135,9 @@ def test_a_session_is_controlled(opscore: Command, template: str) -> None:
     opscore("workflow", "apply", template)
     session = opscore("session", "start", "greet", "name=Ada", "--label", "a=b").out.strip()
     assert "say-hello" in opscore("task", "ls", "--session", session).out
+    assert "no agent with the capability say-hello" in opscore("session", "why", session).out
     assert opscore("session", "pause", session).code == exits.OK
+    assert opscore("session", "why", session, "--json").json["reasons"][0]["kind"] == "paused"
     assert opscore("session", "show", session, "--json").json["status"] == "paused"
     assert opscore("session", "resume", session).code == exits.OK
     assert opscore("session", "edit", session, "--priority", "90").code == exits.OK
@@ -156,6 +158,8 @@ def test_a_task_is_controlled(opscore: Command) -> None:
     shown = opscore("task", "show", task, "--json").json
     assert shown["status"] == "available"
     assert shown["input"] == {"text": "hello"}
+    assert "number 1 in the queue" not in opscore("task", "why", task).out
+    assert opscore("task", "why", task, "--json").json["taskStatus"] == "available"
     assert opscore("task", "edit", task, "--priority", "70").code == exits.OK
     assert opscore("task", "show", task, "--json").json["priority"] == 70
     assert opscore("task", "retry", task).code == exits.ERROR

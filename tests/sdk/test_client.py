@@ -28,6 +28,7 @@ from opscore.sdk.server import Backoff, Server
 from opscore.sdk.sync import SyncAgents, SyncKeys, SyncSessions, SyncTasks, SyncWorkflows
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
+from opscore.wire.why import ReasonView, WhyView
 from tests.sdk.conftest import FakeServer, json_answer, problem_answer
 
 
@@ -327,6 +328,20 @@ async def test_the_plain_client(server: FakeServer) -> None:
                 client.run("ses_9").status()
 
     await asyncio.to_thread(work)
+
+
+async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
+    reason = ReasonView(kind="paused", message="paused by ada", since="2026-04-01T12:00:00Z")
+    told = WhyView(session_id="ses_1", status="paused", at="2026-04-01T12:00:01Z", reasons=[reason])
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return json_answer(told)
+
+    for path in ("/session/ses_1/why", "/task/tsk_1/why"):
+        server.answer("GET", path, answer)
+    async with Client(server.url) as client:
+        assert await client.run("ses_1").why() == told
+        assert await client.sessions.why("ses_1") == await client.tasks.why("tsk_1") == told
 
 
 @pytest.mark.parametrize(

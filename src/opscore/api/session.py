@@ -12,6 +12,7 @@ from opscore.api.live import SessionStream
 from opscore.api.route import Reply, Routes
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import event_view, micros_of, session_summary, session_view
+from opscore.api.why import why_view
 from opscore.channels.documents import payload
 from opscore.core.errors import Invalid
 from opscore.engine.tools import StartRequest
@@ -27,6 +28,7 @@ from opscore.wire.session import (
     StartSession,
     StartSessions,
 )
+from opscore.wire.why import WhyView
 
 routes = Routes("session")
 
@@ -138,6 +140,15 @@ async def session_history(call: Call, query: LongPageQuery) -> Reply:
     )
     events = [event_view(one) for one in page.items]
     return ok(History(events=events, next_cursor=page.next_cursor))
+
+
+@routes.plain("GET", "/session/{sessionId}/why", "session:read", {200: WhyView})
+async def session_why(call: Call) -> Reply:
+    """Say what a session waits for, since when, and who holds it up."""
+    session_id = call.part("sessionId")
+    return ok(
+        why_view(await call.engine.debugging.why_session(session_id, namespace=call.namespace))
+    )
 
 
 @routes.plain("GET", "/session/{sessionId}/stream", "session:read", {200: str})

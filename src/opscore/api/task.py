@@ -7,6 +7,7 @@ from opscore.api.call import Call
 from opscore.api.route import Reply, Routes
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import micros_of, task_view
+from opscore.api.why import why_view
 from opscore.channels.attempts import error_of, reports_of, usage_of, verdict_view
 from opscore.channels.documents import payload
 from opscore.core.errors import Fault, Impossible, Invalid, NotFound, StaleAttempt
@@ -28,6 +29,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
+from opscore.wire.why import WhyView
 
 routes = Routes("task")
 
@@ -102,6 +104,13 @@ async def settle_tasks(call: Call, body: SettleTasks) -> Reply:
 async def get_task(call: Call) -> Reply:
     """Read a task with every attempt."""
     return ok(await _task(call))
+
+
+@routes.plain("GET", "/task/{taskId}/why", "session:read", {200: WhyView})
+async def task_why(call: Call) -> Reply:
+    """Say what a task waits for, since when, and its position in the queue."""
+    task_id = call.part("taskId")
+    return ok(why_view(await call.engine.debugging.why_task(task_id, namespace=call.namespace)))
 
 
 @routes.body("PATCH", "/task/{taskId}", "operate", PatchTask, {200: TaskView})

@@ -14,6 +14,7 @@ from opscore.cli.outcome import detached, error_text, watch_to_end
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.progress import counts
 from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
+from opscore.cli.why import why_lines
 
 app = noun("session", "Sessions: start, follow, control.")
 
@@ -92,6 +93,16 @@ async def show(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
     async with connect(common) as server:
         found = await server.get(f"/session/{part(session)}")
     print_one(found, _view, common.format)
+
+
+@app.command
+async def why(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
+    """Say what a session waits for, since when, and who holds it up."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        found = await server.get(f"/session/{part(session)}/why")
+    print_one(found, why_lines, common.format)
 
 
 @app.command

@@ -12,6 +12,7 @@ from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
+from opscore.cli.why import why_lines
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
 
@@ -101,6 +102,16 @@ async def show(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
     async with connect(common) as server:
         found = await server.get(f"/task/{part(task)}")
     print_one(found, _view, common.format)
+
+
+@app.command
+async def why(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
+    """Say what a task waits for, since when, and its place in the queue."""
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        found = await server.get(f"/task/{part(task)}/why")
+    print_one(found, why_lines, common.format)
 
 
 @app.command

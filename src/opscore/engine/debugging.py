@@ -77,8 +77,18 @@ class Debugging:
         `any_id` is a session's id or a task's. Raises NotFound.
         """
         if session_id_of(any_id) is not None:
-            return await self._explanations.task(any_id, namespace)
-        return await self._explanations.session(any_id, namespace)
+            return await self.why_task(any_id, namespace=namespace)
+        return await self.why_session(any_id, namespace=namespace)
+
+    async def why_session(
+        self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> WhyRecord:
+        """`why` of a session only. Raises NotFound."""
+        return await self._explanations.session(session_id, namespace)
+
+    async def why_task(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> WhyRecord:
+        """`why` of a task only. Raises NotFound."""
+        return await self._explanations.task(task_id, namespace)
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""

@@ -41,6 +41,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
+from opscore.wire.why import WhyView
 
 YAML = "application/yaml"
 
@@ -210,6 +211,10 @@ class Sessions(_Routes):
         path = f"/session/{segment(session_id)}/history"
         return await self._calls.get(path, History, body_of(cursor=cursor, limit=limit))
 
+    async def why(self, session_id: str) -> WhyView:
+        """What it waits for, since when, and who holds it up."""
+        return await self._calls.get(f"/session/{segment(session_id)}/why", WhyView)
+
     async def cancel(self, session_id: str, reason: str = "") -> None:
         """Stop it."""
         await self._tell(f"/session/{segment(session_id)}/cancel", Reason(reason=reason))
@@ -307,6 +312,10 @@ class Tasks(_Routes):
     async def get(self, task_id: str) -> TaskView:
         """One task with every attempt."""
         return await self._calls.get(f"/task/{segment(task_id)}", TaskView)
+
+    async def why(self, task_id: str) -> WhyView:
+        """What it waits for, since when, and its place in the queue."""
+        return await self._calls.get(f"/task/{segment(task_id)}/why", WhyView)
 
     async def retry(self, task_id: str) -> None:
         """Run a failed one again."""

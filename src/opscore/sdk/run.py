@@ -14,6 +14,7 @@ from opscore.sdk.errors import SessionCancelled, SessionFailed
 from opscore.sdk.follow import ENDINGS, Follower
 from opscore.sdk.server import segment
 from opscore.wire.session import EventView, Reason, SessionView
+from opscore.wire.why import WhyView
 
 ENDED = frozenset({"completed", "error", "cancelled"})
 
@@ -36,6 +37,10 @@ class Run:
     async def status(self) -> SessionView:
         """The session now, with its steps."""
         return await self._calls.get(self._path, SessionView)
+
+    async def why(self) -> WhyView:
+        """What the session waits for now, since when, and who holds it up."""
+        return await self._calls.get(f"{self._path}/why", WhyView)
 
     async def events(self) -> AsyncGenerator[EventView, None]:
         """Every event of the session from its start, in order, live, until it has ended.

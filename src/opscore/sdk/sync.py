@@ -111,6 +111,7 @@ class SyncRun(Face[Run]):
         return self.portal.iterate(self.inner.events())
 
     status = plain(Run.status)
+    why = plain(Run.why)
     result = plain(Run.result)
     cancel = plain(Run.cancel)
 
@@ -145,6 +146,7 @@ class SyncSessions(Face[Sessions]):
     list = plain(Sessions.list)
     get = plain(Sessions.get)
     history = plain(Sessions.history)
+    why = plain(Sessions.why)
     cancel = plain(Sessions.cancel)
     pause = plain(Sessions.pause)
     resume = plain(Sessions.resume)
@@ -159,6 +161,7 @@ class SyncTasks(Face[Tasks]):
     enqueue = plain(Tasks.enqueue)
     list = plain(Tasks.list)
     get = plain(Tasks.get)
+    why = plain(Tasks.why)
     retry = plain(Tasks.retry)
     fallback = plain(Tasks.fallback)
     cancel = plain(Tasks.cancel)

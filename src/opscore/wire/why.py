@@ -1,0 +1,59 @@
+"""Why a session or a task does not go on."""
+
+from __future__ import annotations
+
+from opscore.wire.base import Output
+
+
+class AgentLoad(Output, omit_defaults=True):
+    """An agent that could take the work, and what keeps it from it."""
+
+    agent_id: str
+    agent_name: str
+    availability: str
+    in_flight: int = 0
+    slots: int = 0
+    busy_with: list[str] = []
+
+
+class AttemptInFlight(Output):
+    """An attempt that an agent works on."""
+
+    task_id: str
+    attempt: int
+    agent_id: str
+    instance_id: str
+    since: str
+
+
+class ReasonView(Output, omit_defaults=True):
+    """One thing that is waited for. `kind` is a stable word, `message` is for people.
+
+    `count` tasks wait for it, of which `tasks` names the first twenty; the other fields are there
+    where the kind has them.
+    """
+
+    kind: str
+    message: str
+    since: str
+    until: str | None = None
+    step: str | None = None
+    tasks: list[str] = []
+    count: int = 0
+    capability: str | None = None
+    agent: str | None = None
+    agents: list[AgentLoad] = []
+    attempts: list[AttemptInFlight] = []
+    position: int = 0
+    by: str | None = None
+
+
+class WhyView(Output, omit_defaults=True):
+    """`GET /session/{id}/why` and `GET /task/{id}/why`: without reasons, it has ended."""
+
+    session_id: str
+    status: str
+    at: str
+    reasons: list[ReasonView]
+    task_id: str | None = None
+    task_status: str | None = None
