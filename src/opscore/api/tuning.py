@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0001
 GC_THRESHOLDS = (100_000, 50, 100)
 
 

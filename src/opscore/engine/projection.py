@@ -128,14 +128,15 @@ class Projection:
             kind = type(event)
             fields = (session_id, seq, now, kind.TYPE, kind.VERSION, encode(event))
             changes.events.append(_row(EventRow, fields))
-            project = _OF_TASK.get(kind)
-            if project is None:
+            of_task = _OF_TASK.get(kind)
+            if of_task is None:
                 header = True
                 self._of_session(state, event)
                 continue
             task = state.tasks[event.task_id]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+            project, changes_row = of_task
             project(self, state, task, event)
-            if kind not in _ROW_STAYS:
+            if changes_row:
                 touched[task.task_id] = task
         for task in touched.values():
             self._task_row(task)
@@ -154,6 +155,10 @@ class Projection:
         if state.paused_at is None and task.status is TaskStatus.AVAILABLE:
             self.changes.enqueue(ready_row(state, task))
 
+    def _dequeue(self, state: SessionState, task: TaskState) -> None:
+        if not self.changes.withdraw(task.task_id):
+            self.changes.dequeue(ready_row(state, task))
+
     def _delay(self, state: SessionState, task: TaskState, due: Micros) -> None:
         self.changes.delay(DelayedRow(due, task.task_id, state.session_id))
 
@@ -169,7 +174,7 @@ class Projection:
         self._enqueue(state, task)
 
     def claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
-        self.changes.dequeue(ready_row(state, task))
+        self._dequeue(state, task)
         fields = (
             task.task_id,
             e.attempt,
@@ -202,7 +207,7 @@ class Projection:
         elif task.due is not None:
             self.changes.undelay(DelayedRow(task.due, task.task_id, state.session_id))
         else:
-            self.changes.dequeue(ready_row(state, task))
+            self._dequeue(state, task)
 
     def valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
         """The failed task's row stays as it is; the value belongs to its step."""
@@ -220,7 +225,7 @@ class Projection:
         match event:
             case ev.SessionPaused():
                 for task in _available_tasks(state):
-                    self.changes.dequeue(ready_row(state, task))
+                    self._dequeue(state, task)
             case ev.SessionResumed():
                 for task in _available_tasks(state):
                     self._enqueue(state, task)
@@ -302,19 +307,22 @@ def _changed(new: TaskRow, change: TaskChange) -> TaskRow:
     return TaskRow._make((*new[: 1 - len(change)], *change[1:]))
 
 
-_ROW_STAYS = frozenset({ev.TaskCreated, ev.TaskClaimed, ev.FallbackValued, ev.TaskAllowed})
-"""After these a task's own row needs no change: that it runs is told by its lease."""
+_Project = Callable[[Projection, SessionState, TaskState, Any], None]
 
-_OF_TASK: Mapping[type, Callable[[Projection, SessionState, TaskState, Any], None]] = {
-    ev.TaskCreated: Projection.created,
-    ev.TaskAvailable: Projection.available,
-    ev.TaskClaimed: Projection.claimed,
-    ev.TaskCompleted: Projection.completed,
-    ev.TaskRetried: Projection.retried,
-    ev.TaskReleased: Projection.released,
-    ev.TaskFailed: Projection.ended,
-    ev.FallbackValued: Projection.valued,
-    ev.TaskCancelled: Projection.ended,
-    ev.TaskAllowed: Projection.allowed,
-    ev.TaskReprioritised: Projection.reprioritised,
+_OF_TASK: Mapping[type, tuple[_Project, bool]] = {
+    ev.TaskCreated: (Projection.created, False),
+    ev.TaskAvailable: (Projection.available, True),
+    ev.TaskClaimed: (Projection.claimed, False),
+    ev.TaskCompleted: (Projection.completed, True),
+    ev.TaskRetried: (Projection.retried, True),
+    ev.TaskReleased: (Projection.released, True),
+    ev.TaskFailed: (Projection.ended, True),
+    ev.FallbackValued: (Projection.valued, False),
+    ev.TaskCancelled: (Projection.ended, True),
+    ev.TaskAllowed: (Projection.allowed, False),
+    ev.TaskReprioritised: (Projection.reprioritised, True),
 }
+"""What an event of a task changes, and whether the task's own row is among it.
+
+That a task runs is told by its lease.
+"""

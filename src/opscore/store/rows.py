@@ -299,8 +299,12 @@ class Changes:
 
         The first place named in a batch is the stored one; later ones were this batch's own.
         """
-        if self.ready.pop(row.task_id, None) is None:
+        if not self.withdraw(row.task_id):
             self.unready.setdefault(row.task_id, row)
+
+    def withdraw(self, task_id: str) -> bool:
+        """Whether the task's place was this batch's own, and is given up."""
+        return self.ready.pop(task_id, None) is not None
 
     def delay(self, row: DelayedRow) -> None:
         """Let a task wait for its time."""
