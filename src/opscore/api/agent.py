@@ -8,6 +8,7 @@ import msgspec
 
 from opscore.api.answer import NO_CONTENT, accepted, created, ok
 from opscore.api.call import Call
+from opscore.api.etags import etag, if_match
 from opscore.api.route import Reply, Routes
 from opscore.api.trigger import trigger
 from opscore.api.views import agent_view, state_view
@@ -57,7 +58,7 @@ async def register_agent(call: Call, body: RegisterAgent) -> Reply:
     record = await call.engine.lifecycle.register_agent(
         details, namespace=call.namespace, actor=call.actor
     )
-    return (created if record.created else ok)(agent_view(record))
+    return (created if record.created else ok)(agent_view(record), etag(record))
 
 
 @routes.query("/agent", "session:read", ListAgents, {200: AgentPage})
@@ -80,23 +81,27 @@ async def list_agents(call: Call, query: ListAgents) -> Reply:
 async def get_agent(call: Call) -> Reply:
     """Read an agent with its instances, load and last error."""
     record = await call.engine.lifecycle.get_agent(call.part("agentId"), namespace=call.namespace)
-    return ok(agent_view(record))
+    return ok(agent_view(record), etag(record))
 
 
-@routes.body("PATCH", "/agent/{agentId}", "operate", PatchAgent, {200: AgentView})
+@routes.body("PATCH", "/agent/{agentId}", "operate", PatchAgent, {200: AgentView}, if_match=True)
 async def patch_agent(call: Call, body: PatchAgent) -> Reply:
     """Change an agent; only the fields given change."""
     record = await call.engine.lifecycle.patch_agent(
-        call.part("agentId"), given(body), namespace=call.namespace, actor=call.actor
+        call.part("agentId"),
+        given(body),
+        seen=if_match(call),
+        namespace=call.namespace,
+        actor=call.actor,
     )
-    return ok(agent_view(record))
+    return ok(agent_view(record), etag(record))
 
 
-@routes.plain("DELETE", "/agent/{agentId}", "operate", {204: None})
+@routes.plain("DELETE", "/agent/{agentId}", "operate", {204: None}, if_match=True)
 async def deregister_agent(call: Call) -> Reply:
     """Deregister an agent."""
     await call.engine.lifecycle.deregister(
-        call.part("agentId"), namespace=call.namespace, actor=call.actor
+        call.part("agentId"), seen=if_match(call), namespace=call.namespace, actor=call.actor
     )
     return NO_CONTENT
 

@@ -96,9 +96,9 @@ def ok(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:
     return Answer(200, _encode(value), headers=headers)
 
 
-def created(value: msgspec.Struct) -> Answer:
+def created(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:
     """201 with a JSON document."""
-    return Answer(201, _encode(value))
+    return Answer(201, _encode(value), headers=headers)
 
 
 def accepted(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:

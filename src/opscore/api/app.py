@@ -29,7 +29,7 @@ from opscore.api.problems import (
     logged_problem,
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
-from opscore.api.tracing import trace_of
+from opscore.api.upgrade import refuse_upgrade
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
@@ -66,7 +66,7 @@ class Dispatcher:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        trace_id = trace_of(headers.get(b"traceparent")) or self._context.new_trace_id()
+        trace_id = self._context.trace_id_of(headers)
         out = Traced(send, trace_id)
         try:
             reply = await self._reply(scope, receive, headers, trace_id)
@@ -135,7 +135,7 @@ class Application:
         settings.check()
         who = ThisMachine() if settings.development else KeyHolders(engine.keys)
         self.context = Context(engine, settings, Access(who))
-        self.channel = StreamChannel(self._terms(engine), self._authorise)
+        self.channel = StreamChannel(self._terms(engine), self._authorise, self._refuse)
         dispatchers = {
             path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
@@ -184,6 +184,9 @@ class Application:
 
     def _authorise(self, scope: Mapping[str, Any]) -> str:
         return self.context.access.allow(scope, CHANNEL_PERMISSION).namespace
+
+    async def _refuse(self, scope: Mapping[str, Any], send: Any, refusal: Refusal) -> None:
+        await refuse_upgrade(scope, send, refusal, self.context.trace_id_of(dict(scope["headers"])))
 
     async def _connect(self, scope: Any, receive: Any, send: Any) -> None:
         await self.channel(scope, receive, send)
@@ -273,8 +276,7 @@ def _routing_refusal(
             refusal = _method_refusal(request.scope["method"], allowed)
         elif error.status_code == 400:
             refusal = Invalid("The Host header is malformed.")
-        given = request.headers.get("traceparent", "")
-        trace_id = trace_of(given.encode("latin-1")) or context.new_trace_id()
+        trace_id = context.trace_id_of(dict(request.scope["headers"]))
         answer = answer_of(refusal, trace_id)
         headers = (*answer.headers, (TRACE_HEADER, trace_id.encode()))
         return Response(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opscore.api.access import Access
 from opscore.api.settings import ServerSettings
-from opscore.api.tracing import random_trace_id
+from opscore.api.tracing import random_trace_id, trace_of
 from opscore.engine.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class Context:
     new_trace_id: Callable[[], str] = random_trace_id
     waiting: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     stopping: bool = False
+
+    def trace_id_of(self, headers: Mapping[bytes, bytes]) -> str:
+        """The trace that a request belongs to: its caller's, or a new one."""
+        return trace_of(headers.get(b"traceparent")) or self.new_trace_id()
 
     def stop(self) -> None:
         """Make every long-poll, wait and live stream answer at once."""

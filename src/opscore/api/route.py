@@ -49,6 +49,8 @@ class Operation:
     """Whether it may change something, and so takes an `Idempotency-Key`; a GET never does."""
     told_once: bool = False
     """Whether its answer holds a secret, and so is never kept for a request that comes again."""
+    if_match: bool = False
+    """Whether it takes the `ETag` of what it edits."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
 
@@ -61,10 +63,18 @@ class Routes:
         self.operations: list[Operation] = []
 
     def plain(
-        self, method: str, path: str, permission: Permission, answers: Answers
+        self,
+        method: str,
+        path: str,
+        permission: Permission,
+        answers: Answers,
+        *,
+        if_match: bool = False,
     ) -> Callable[[Callable[[Call], Awaitable[Reply]]], None]:
         """Declare a route without body and query."""
-        return lambda endpoint: self._add(method, path, permission, endpoint, answers)
+        return lambda endpoint: self._add(
+            method, path, permission, endpoint, answers, if_match=if_match
+        )
 
     def query(
         self, path: str, permission: Permission, query: type[I], answers: Answers
@@ -85,6 +95,7 @@ class Routes:
         prefers_wait: bool = False,
         changes: bool = True,
         told_once: bool = False,
+        if_match: bool = False,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
         """Declare a route with a body; a body of type `bytes` is passed on as it came."""
         return lambda endpoint: self._add(
@@ -99,6 +110,7 @@ class Routes:
             prefers_wait=prefers_wait,
             changes=changes,
             told_once=told_once,
+            if_match=if_match,
         )
 
     def _add(

@@ -8,8 +8,10 @@ import msgspec
 
 from opscore.api.answer import NO_CONTENT, accepted, ok
 from opscore.api.call import Call
+from opscore.api.etags import etag, if_match
 from opscore.api.live import SessionStream
 from opscore.api.route import Reply, Routes
+from opscore.api.tracing import trace_of
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import event_view, micros_of, session_summary, session_view
 from opscore.api.why import why_view
@@ -50,6 +52,7 @@ async def start_session(call: Call, body: StartSession) -> Reply:
         context=payload(body.context, "/context"),
         priority=body.priority,
         labels=body.labels,
+        trace_id=call.trace_id,
         namespace=call.namespace,
         actor=call.actor,
     )
@@ -62,14 +65,17 @@ async def start_session(call: Call, body: StartSession) -> Reply:
 @routes.body("POST", "/session/batch", "session:start", StartSessions, {202: SessionsAccepted})
 async def start_sessions(call: Call, body: StartSessions) -> Reply:
     """Start up to 500 sessions in one commit."""
-    starts = [_request(one, f"/sessions/{index}") for index, one in enumerate(body.sessions)]
+    trace_id = trace_of(call.headers.get(b"traceparent"))
+    starts = [
+        _request(one, f"/sessions/{index}", trace_id) for index, one in enumerate(body.sessions)
+    ]
     session_ids = await call.engine.orchestration.start_many(
         starts, namespace=call.namespace, actor=call.actor
     )
     return accepted(SessionsAccepted(session_ids=session_ids))
 
 
-def _request(body: StartSession, pointer: str) -> StartRequest:
+def _request(body: StartSession, pointer: str, trace_id: str | None) -> StartRequest:
     return StartRequest(
         workflow=body.workflow,
         version=body.version,
@@ -77,6 +83,7 @@ def _request(body: StartSession, pointer: str) -> StartRequest:
         context=payload(body.context, f"{pointer}/context"),
         priority=body.priority,
         labels=body.labels,
+        trace_id=trace_id,
     )
 
 
@@ -104,10 +111,12 @@ async def get_session(call: Call) -> Reply:
     record = await call.engine.orchestration.get_session(
         call.part("sessionId"), namespace=call.namespace
     )
-    return ok(session_view(record))
+    return ok(session_view(record), etag(record))
 
 
-@routes.body("PATCH", "/session/{sessionId}", "operate", PatchSession, {200: SessionView})
+@routes.body(
+    "PATCH", "/session/{sessionId}", "operate", PatchSession, {200: SessionView}, if_match=True
+)
 async def patch_session(call: Call, body: PatchSession) -> Reply:
     """Change a session's priority, labels or metadata; only the fields given change."""
     record = await call.engine.orchestration.patch_session(
@@ -115,20 +124,23 @@ async def patch_session(call: Call, body: PatchSession) -> Reply:
         priority=_or_none(body.priority),
         labels=_or_none(body.labels),
         metadata=_or_none(body.metadata),
+        seen=if_match(call),
         namespace=call.namespace,
         actor=call.actor,
     )
-    return ok(session_view(record))
+    return ok(session_view(record), etag(record))
 
 
 def _or_none(value: Any) -> Any:
     return None if value is msgspec.UNSET else value
 
 
-@routes.plain("DELETE", "/session/{sessionId}", "operate", {204: None})
+@routes.plain("DELETE", "/session/{sessionId}", "operate", {204: None}, if_match=True)
 async def delete_session(call: Call) -> Reply:
     """Delete a finished session."""
-    await call.engine.orchestration.delete_session(call.part("sessionId"), namespace=call.namespace)
+    await call.engine.orchestration.delete_session(
+        call.part("sessionId"), seen=if_match(call), namespace=call.namespace
+    )
     return NO_CONTENT
 
 

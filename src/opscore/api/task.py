@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opscore.api.answer import Answer, accepted, ok
 from opscore.api.call import Call
+from opscore.api.etags import etag, if_match
 from opscore.api.route import Reply, Routes
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import micros_of, task_view
@@ -45,7 +46,7 @@ routes = Routes("task")
 async def enqueue_task(call: Call, body: EnqueueTask) -> Reply:
     """Enqueue one task; with `Prefer: wait=N` answer it when it has ended."""
     task_id, session_id = await call.engine.orchestration.enqueue_task(
-        _request(body), namespace=call.namespace, actor=call.actor
+        _request(body, call.trace_id), namespace=call.namespace, actor=call.actor
     )
     if await outcome(call, session_id) is not None:
         record = await call.engine.orchestration.get_task(task_id, namespace=call.namespace)
@@ -53,7 +54,7 @@ async def enqueue_task(call: Call, body: EnqueueTask) -> Reply:
     return accepted(TaskAccepted(task_id=task_id, session_id=session_id))
 
 
-def _request(body: EnqueueTask) -> TaskRequest:
+def _request(body: EnqueueTask, trace_id: str) -> TaskRequest:
     if (body.capability is None) == (body.agent is None):
         fault = Fault("/capability", "Give exactly one of `capability` and `agent`")
         raise Invalid("A task is for a capability or for one agent.", faults=[fault])
@@ -71,6 +72,7 @@ def _request(body: EnqueueTask) -> TaskRequest:
         retry=body.retry,
         timeout=body.timeout,
         labels=body.labels,
+        trace_id=trace_id,
     )
 
 
@@ -103,7 +105,8 @@ async def settle_tasks(call: Call, body: SettleTasks) -> Reply:
 @routes.plain("GET", "/task/{taskId}", "session:read", {200: TaskView})
 async def get_task(call: Call) -> Reply:
     """Read a task with every attempt."""
-    return ok(await _task(call))
+    record = await call.engine.orchestration.get_task(call.part("taskId"), namespace=call.namespace)
+    return ok(task_view(record), etag(record))
 
 
 @routes.plain("GET", "/task/{taskId}/why", "session:read", {200: WhyView})
@@ -113,13 +116,16 @@ async def task_why(call: Call) -> Reply:
     return ok(why_view(await call.engine.debugging.why_task(task_id, namespace=call.namespace)))
 
 
-@routes.body("PATCH", "/task/{taskId}", "operate", PatchTask, {200: TaskView})
+@routes.body("PATCH", "/task/{taskId}", "operate", PatchTask, {200: TaskView}, if_match=True)
 async def patch_task(call: Call, body: PatchTask) -> Reply:
     """Change a task's priority."""
     record = await call.engine.orchestration.patch_task(
-        call.part("taskId"), priority=body.priority, namespace=call.namespace
+        call.part("taskId"),
+        priority=body.priority,
+        seen=if_match(call),
+        namespace=call.namespace,
     )
-    return ok(task_view(record))
+    return ok(task_view(record), etag(record))
 
 
 async def _task(call: Call) -> TaskView:

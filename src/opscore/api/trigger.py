@@ -40,6 +40,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
         input=_object(body.initial_payload, "/initialPayload"),
         context=_object(body.context, "/context"),
         agent_id=call.part("agentId"),
+        trace_id=call.trace_id,
         namespace=call.namespace,
         actor=call.actor,
     )

@@ -104,6 +104,7 @@ def session_view(record: records.SessionRecord) -> session.SessionView:
         output=document(record.output),
         error=error_view(record.error),
         steps={name: _step(step) for name, step in record.steps.items()},
+        metadata=msgspec.Raw(record.metadata),
     )
 
 

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
-import msgspec
 import structlog
 
 from opscore.channels.instance import Dropped, InstanceStream, Terms
@@ -25,18 +24,24 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 SLOW_SECONDS = 30.0
-_encode = msgspec.json.Encoder().encode
 
 
 class StreamChannel:
     """All WebSocket connections of one server.
 
-    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`.
+    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`, which `refuse`
+    answers.
     """
 
-    def __init__(self, terms: Terms, authorise: Callable[[Mapping[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        authorise: Callable[[Mapping[str, Any]], str],
+        refuse: Callable[[Mapping[str, Any], Send, Refusal], Awaitable[None]],
+    ) -> None:
         self._terms = terms
         self._authorise = authorise
+        self._refuse = refuse
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -48,7 +53,7 @@ class StreamChannel:
         try:
             namespace = self._authorise(scope)
         except Refusal as refusal:
-            await self._reject(scope, send, refusal)
+            await self._refuse(scope, send, refusal)
             return
         if self._stopping:
             await send({"type": "websocket.close", "code": 1012})
@@ -73,21 +78,6 @@ class StreamChannel:
             self.streams.discard(stream)
             if not self.streams:
                 self._empty.set()
-
-    async def _reject(self, scope: Mapping[str, Any], send: Send, refusal: Refusal) -> None:
-        """Refuse the upgrade with a problem document, where the server can say more than 403."""
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        problem = self._terms.describe(refusal)
-        await send(
-            {
-                "type": "websocket.http.response.start",
-                "status": problem.status,
-                "headers": [(b"content-type", b"application/problem+json")],
-            }
-        )
-        await send({"type": "websocket.http.response.body", "body": _encode(problem)})
 
     async def sweep(self) -> None:
         """Drop every peer that said nothing for too long, or does not read what it is sent."""

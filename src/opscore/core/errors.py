@@ -82,6 +82,12 @@ class StaleAttempt(Conflict):
     code = "stale_attempt"
 
 
+class Outdated(Refusal):
+    """It has changed since whoever edits it has seen it."""
+
+    code, status = "outdated", 412
+
+
 class TooLarge(Refusal):
     """A payload over its limit."""
 

@@ -18,6 +18,7 @@ from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
 from opscore.engine.registry import AgentBatch, Registry, no_agent
 from opscore.engine.requests import Reclaim
+from opscore.engine.revisions import Seen, agent_revision, check_seen
 from opscore.engine.unit import CancelNotice, Means, Unit, raise_refused
 from opscore.store.rows import LeaseRow, Wants
 
@@ -96,15 +97,17 @@ class Patch:
     agent_id: str
     changes: Mapping[str, Any]
     actor: str
+    seen: Seen = None
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
         """Nothing: agents are in memory."""
 
     def apply(self, unit: Unit) -> Agent:
-        """The agent as it is now. Raises NotFound, or Conflict when a new name is taken."""
+        """The agent as it is now. Raises NotFound, Outdated, Conflict when a new name is taken."""
         batch = self.registry.batch(unit)
         agent = batch.require(self.namespace, self.agent_id)
+        check_seen(self.seen, agent_revision(agent))
         content = replace(agent.content, **self.changes)
         named = batch.named(self.namespace, content.agent_name)
         if named is not None and named.agent_id != agent.agent_id:
@@ -211,6 +214,7 @@ class Deregister:
     agent_id: str
     actor: str
     reason: str
+    seen: Seen = None
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -218,9 +222,10 @@ class Deregister:
         wants.agents.add(self.agent_id)
 
     def apply(self, unit: Unit) -> None:
-        """Raises NotFound."""
+        """Raises NotFound, Outdated."""
         batch = self.registry.batch(unit)
         agent = batch.require(self.namespace, self.agent_id)
+        check_seen(self.seen, agent_revision(agent))
         released = _release(unit, agent.agent_id, "its agent was deregistered")
         event = ev.AgentDeregistered(agent.state, released, self.actor, self.reason)
         batch.remove(agent, event)

@@ -11,6 +11,7 @@ from opscore.core.types import AgentState
 from opscore.engine.journal import decode_agent
 from opscore.engine.presence import Instance
 from opscore.engine.records import AgentRecord, InstanceRecord, Paged, StateRecord
+from opscore.engine.revisions import agent_revision
 from opscore.store.rows import StoredEvent
 from opscore.store.store import Store
 
@@ -41,6 +42,7 @@ def agent_record(
         created_at=agent.created_at,
         updated_at=agent.updated_at,
         created=created,
+        revision=agent_revision(agent),
     )
 
 

@@ -20,6 +20,7 @@ from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
 from opscore.engine.records import AgentRecord, Paged, SessionRecord, StateRecord
 from opscore.engine.registry import Registry
+from opscore.engine.revisions import Seen
 from opscore.engine.rollcall import RollCall
 from opscore.engine.seats import Receiver
 from opscore.engine.unit import Unit
@@ -125,16 +126,18 @@ class Lifecycle:
         agent_id: str,
         changes: Mapping[str, Any],
         *,
+        seen: Seen = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> AgentRecord:
         """Change what `changes` names: fields of AgentDetails, except the id.
 
-        Raises NotFound, Invalid, TooLarge, Conflict.
+        `seen`: only while it is one of these revisions. Raises NotFound, Outdated, Invalid,
+        TooLarge, Conflict.
         """
         agent = self._registry.require(namespace, agent_id)
         given = checked_changes(agent, changes, self._limit)
-        command = Patch(self._registry, namespace, agent.agent_id, given, str(actor))
+        command = Patch(self._registry, namespace, agent.agent_id, given, str(actor), seen)
         return self._record(await self._writer.submit(command))
 
     async def deregister(
@@ -142,13 +145,19 @@ class Lifecycle:
         agent_id: str,
         *,
         reason: str = "",
+        seen: Seen = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> None:
-        """Remove an agent; the attempts that it holds return to the queue. Raises NotFound."""
+        """Remove an agent; the attempts that it holds return to the queue.
+
+        `seen`: only while it is one of these revisions. Raises NotFound, Outdated.
+        """
         agent = self._registry.find(namespace, agent_id)
         known = agent_id if agent is None else agent.agent_id
-        await self._writer.submit(Deregister(self._registry, namespace, known, str(actor), reason))
+        await self._writer.submit(
+            Deregister(self._registry, namespace, known, str(actor), reason, seen)
+        )
 
     async def get_agent(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> AgentRecord:
         """One agent with its instances. Raises NotFound."""

@@ -128,14 +128,17 @@ class Orchestration(Steering, Attempts):
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         agent_id: str | None = None,
+        trace_id: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> str:
-        """Start a session; its id, once it is durable.
+        """Start a session; its id, once it is durable. `trace_id`: the caller's W3C trace.
 
         Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
         """
-        request = StartRequest(workflow, version, input, context, priority, labels or {}, agent_id)
+        request = StartRequest(
+            workflow, version, input, context, priority, labels or {}, agent_id, trace_id
+        )
         return (await self.start_many([request], namespace=namespace, actor=actor))[0]
 
     async def start_many(
@@ -167,7 +170,7 @@ class Orchestration(Steering, Attempts):
             priority=request.priority,
             labels=request.labels,
             agent=agent,
-            trace_id=t.ids.hex(128),
+            trace_id=request.trace_id or t.ids.hex(128),
             actor=str(actor),
             on_error_version=self._on_error_version(template, namespace),
         )
@@ -209,7 +212,7 @@ class Orchestration(Steering, Attempts):
             priority=request.priority,
             labels=request.labels,
             due=due,
-            trace_id=self._t.ids.hex(128),
+            trace_id=request.trace_id or self._t.ids.hex(128),
             actor=str(actor),
         )
         (session_id,) = await self._t.writer.submit(StartSessions([(session_id, event)]))

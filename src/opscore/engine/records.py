@@ -60,6 +60,7 @@ class AgentRecord:
     created_at: Micros
     updated_at: Micros
     created: bool = False
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class SessionRecord(SessionSummary):
     error: ErrorInfo | None = None
     steps: Mapping[str, StepRecord] = field(default_factory=dict[str, StepRecord])
     metadata: Json = b"{}"
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from opscore.core.task import Completed, Failed, Outcome, Released
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, session_id_of
 from opscore.engine.journal import raw
 from opscore.engine.records import SettlementReport, VerdictRecord
+from opscore.engine.revisions import ANY, Expected
 from opscore.engine.unit import Means, Unit, raise_refused
 from opscore.store.rows import LeaseRow, TemplateRow, Wants
 
@@ -30,6 +31,7 @@ class OnSession:
     session_id: str
     command: cmd.SessionCommand
     namespace: str | None = None
+    expected: Expected = ANY
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -37,10 +39,11 @@ class OnSession:
         _want_session(wants, means, self.session_id)
 
     def apply(self, unit: Unit) -> None:
-        """Raises NotFound, or what the core's refusal means."""
+        """Raises NotFound, Outdated, or what the core's refusal means."""
         state = unit.session(self.session_id)
         if state is None or self.namespace not in (None, state.namespace):
             raise NotFound(f"there is no session {self.session_id}")
+        self.expected.check(state)
         raise_refused(unit.decide(state, self.command))
 
 
@@ -50,6 +53,7 @@ class DeleteSession:
 
     session_id: str
     namespace: str
+    expected: Expected = ANY
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -57,10 +61,11 @@ class DeleteSession:
         _want_session(wants, means, self.session_id)
 
     def apply(self, unit: Unit) -> None:
-        """Raises NotFound, Conflict."""
+        """Raises NotFound, Outdated, Conflict."""
         state = unit.session(self.session_id)
         if state is None or state.namespace != self.namespace:
             raise NotFound(f"there is no session {self.session_id}")
+        self.expected.check(state)
         if state.status not in SESSION_ENDED:
             raise Conflict(f"session {self.session_id} is {state.status}; cancel it first")
         unit.touched[self.session_id] = state

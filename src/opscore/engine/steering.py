@@ -11,6 +11,7 @@ from opscore.core.errors import Invalid, NotFound
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, session_id_of
 from opscore.engine.records import Paged, SessionRecord, TaskRecord
 from opscore.engine.requests import DeleteSession, OnSession
+from opscore.engine.revisions import ANY, Expected, Seen, expected_task
 from opscore.engine.starts import check_priority
 from opscore.engine.tools import Tools
 from opscore.store.store import Filters
@@ -22,8 +23,14 @@ class Steering:
     def __init__(self, tools: Tools) -> None:
         self._t = tools
 
-    async def _on(self, session_id: str, command: cmd.SessionCommand, namespace: str) -> None:
-        await self._t.writer.submit(OnSession(session_id, command, namespace))
+    async def _on(
+        self,
+        session_id: str,
+        command: cmd.SessionCommand,
+        namespace: str,
+        expected: Expected = ANY,
+    ) -> None:
+        await self._t.writer.submit(OnSession(session_id, command, namespace, expected))
 
     # -- sessions ---------------------------------------------------------------------------
 
@@ -34,18 +41,20 @@ class Steering:
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, object] | None = None,
+        seen: Seen = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> SessionRecord:
         """Change what is given. A new priority moves the session's waiting tasks at once.
 
-        Raises NotFound, Conflict (priority of an ended session), Invalid.
+        `seen`: only while it is one of these revisions. Raises NotFound, Outdated, Conflict
+        (priority of an ended session), Invalid.
         """
         check_priority(priority)
         given = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
         if not (priority is None and labels is None and given is None):
             command = cmd.UpdateSession(priority, labels, given, str(actor))
-            await self._on(session_id, command, namespace)
+            await self._on(session_id, command, namespace, Expected(seen))
         return await self._t.views.session(session_id, namespace)
 
     async def cancel(
@@ -96,9 +105,11 @@ class Steering:
         """Run the failed steps of a session in error again. Raises NotFound, Conflict."""
         await self._on(session_id, cmd.RetrySession(reason, str(actor)), namespace)
 
-    async def delete_session(self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """Delete an ended session with its journal. Raises NotFound, Conflict."""
-        await self._t.writer.submit(DeleteSession(session_id, namespace))
+    async def delete_session(
+        self, session_id: str, *, seen: Seen = None, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """Delete an ended session with its journal. Raises NotFound, Outdated, Conflict."""
+        await self._t.writer.submit(DeleteSession(session_id, namespace, Expected(seen)))
         self._t.views.forget(session_id)
 
     # -- tasks ------------------------------------------------------------------------------
@@ -130,11 +141,17 @@ class Steering:
         return await self._t.views.tasks(filters, cursor, limit)
 
     async def patch_task(
-        self, task_id: str, *, priority: int, namespace: str = DEFAULT_NAMESPACE
+        self,
+        task_id: str,
+        *,
+        priority: int,
+        seen: Seen = None,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> TaskRecord:
-        """Move a waiting task in its queue. Raises NotFound, Conflict, Invalid."""
+        """Move a waiting task in its queue. Raises NotFound, Outdated, Conflict, Invalid."""
         check_priority(priority)
-        await self._on_task(task_id, cmd.ReprioritiseTask(task_id, priority), namespace)
+        command = cmd.ReprioritiseTask(task_id, priority)
+        await self._on_task(task_id, command, namespace, expected_task(seen, task_id))
         return await self.get_task(task_id, namespace=namespace)
 
     async def cancel_task(
@@ -167,11 +184,17 @@ class Steering:
         """Give a task up in favour of its next fallback. Raises NotFound, Conflict."""
         await self._on_task(task_id, cmd.FallbackTask(task_id, str(actor)), namespace)
 
-    async def _on_task(self, task_id: str, command: cmd.SessionCommand, namespace: str) -> None:
+    async def _on_task(
+        self,
+        task_id: str,
+        command: cmd.SessionCommand,
+        namespace: str,
+        expected: Expected = ANY,
+    ) -> None:
         session_id = session_id_of(task_id)
         if session_id is None:
             raise NotFound(f"there is no task {task_id}")
         try:
-            await self._on(session_id, command, namespace)
+            await self._on(session_id, command, namespace, expected)
         except NotFound:
             raise NotFound(f"there is no task {task_id}") from None

@@ -19,7 +19,7 @@ from opscore.engine.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A session to be started. `agent_id` binds it to an agent."""
+    """A session to be started. `agent_id` binds it to an agent; `trace_id` is the caller's."""
 
     workflow: str
     version: str | None = None
@@ -28,6 +28,7 @@ class StartRequest:
     priority: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     agent_id: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class TaskRequest:
     retry: object = None
     timeout: object = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

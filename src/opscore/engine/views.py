@@ -26,6 +26,7 @@ from opscore.engine.records import (
     StepRecord,
     TaskRecord,
 )
+from opscore.engine.revisions import session_revision
 from opscore.store.rows import SessionRow, StoredEvent, TaskPicture
 from opscore.store.store import Filters, Store
 
@@ -92,6 +93,7 @@ class Views:
             error=state.error,
             steps={name: _step(state, template.steps[name]) for name in template.order},
             metadata=state.metadata,
+            revision=session_revision(state),
         )
 
     async def sessions(

@@ -115,6 +115,7 @@ class SessionView(Output):
     updated_at: str
     finished_at: str | None
     trace_id: str
+    metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
 
 
 class SessionSummary(Output):
