@@ -147,8 +147,8 @@ def test_the_same_content_has_the_same_digest() -> None:
         ),
         (
             "    priority: 80",
-            "    priority: 80\n    approval: {title: a}",
-            "flow.yaml:26:5: 'approval' is not supported by this version of Ops-Core yet",
+            "    priority: 80\n    workflow: other",
+            "flow.yaml:26:5: 'workflow' is not supported by this version of Ops-Core yet",
         ),
         (
             "    priority: 80",

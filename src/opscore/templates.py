@@ -14,7 +14,7 @@ from opscore.core.errors import Fault, Invalid, Refusal
 from opscore.core.lint import Findings
 from opscore.core.parsing import parse
 from opscore.core.template import Template
-from opscore.core.trees import is_map, tree_faults
+from opscore.core.trees import tree_faults
 from opscore.core.types import Json
 from opscore.documents import Document, Form, formatted, load, located
 from opscore.expressions import CelExpressions
@@ -103,21 +103,15 @@ def _read(tree: object) -> Template | list[Fault]:
     if unsound:
         return unsound
     source = canonical(tree)
-    template = parse(
+    return parse(
         tree,
         check_expression=_expressions().check,
+        check_schema=check_schema,
         encode=canonical,
         source=source,
         digest=hashlib.sha256(source).hexdigest(),
         shape_of=_expressions().shape,
     )
-    schema = tree.get("input") if is_map(tree) and "tasks" not in tree else None
-    if not is_map(schema):
-        return template
-    wrong = [replace(each, pointer="/input" + each.pointer) for each in check_schema(schema)]
-    if not wrong:
-        return template
-    return [*wrong, *([] if isinstance(template, Template) else template)]
 
 
 @cache

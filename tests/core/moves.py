@@ -10,6 +10,7 @@ from opscore.core import commands as cmd
 from opscore.core.state import SessionState
 from opscore.core.task import Failed
 from opscore.core.types import SECOND, ErrorInfo, TaskStatus
+from opscore.engine.journal import raw
 from tests.core.scene import RELEASED, completed
 
 NAMES = ("a", "b", "c", "d")
@@ -34,6 +35,23 @@ retries = st.fixed_dictionaries(
 )
 
 
+WAITS: list[dict[str, Any]] = [
+    {"wait": "5s"},
+    {"wait": {"until": "${{ input.missing }}"}},
+    {"signal": "go"},
+    {"signal": "go", "timeout": "20s"},
+    {"approval": {"title": "ok?", "quorum": 2}},
+    {
+        "approval": {
+            "title": "${{ string(input.n) }}?",
+            "timeout": "9s",
+            "onTimeout": "escalate",
+            "escalate": {"approvers": ["eve"], "timeout": "9s", "onTimeout": "approve"},
+        }
+    },
+]
+
+
 @st.composite
 def steps(draw: st.DrawFn) -> dict[str, Any]:
     """Up to four steps; each may need those before it."""
@@ -49,7 +67,10 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
             step["continueOnError"] = True
         if draw(st.integers(0, 4)) == 0:
             step["if"] = draw(st.sampled_from(["true", "false", "input.n > 2", "input.missing"]))
-        if draw(st.integers(0, 3)) == 0:
+        word = draw(st.sampled_from(["task"] * 5 + ["value", "value", "waits"]))
+        if word == "waits":
+            step |= draw(st.sampled_from(WAITS))
+        elif word == "value":
             step["value"] = draw(
                 st.sampled_from(["x", None, "${{ input.n }}", "${{ input.missing }}"])
             )
@@ -90,6 +111,7 @@ COMMANDS = (
     *("claim", "claim", "claim", "complete", "complete", "complete", "fail", "fatal", "release"),
     *("stale", "due", "time", "deadline", "queue", "cancel", "pause", "resume", "resume"),
     *("retry", "priority", "advance", "retry_task", "fallback", "cancel_task", "reprioritise"),
+    *("timer", "timer", "signal", "approve", "reject"),
 )
 moves = st.lists(st.tuples(st.sampled_from(COMMANDS), st.integers(0, 7)), max_size=25)
 
@@ -111,7 +133,10 @@ def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
         task = fitting[n % len(fitting)] if fitting else task
     task_id, attempt = (task.task_id, task.attempt) if task else ("tsk_none-1", 1)
     return (
-        _of_attempt(word, n, task_id, attempt) or _of_task(word, n, task_id) or _of_session(word, n)
+        _of_attempt(word, n, task_id, attempt)
+        or _of_task(word, n, task_id)
+        or _of_wait(state, word, n)
+        or _of_session(word, n)
     )
 
 
@@ -148,6 +173,25 @@ def _of_task(word: str, n: int, task_id: str) -> cmd.SessionCommand | None:
             return cmd.CancelTask(task_id, "no more")
         case "reprioritise":
             return cmd.ReprioritiseTask(task_id, n * 10)
+        case _:
+            return None
+
+
+def _of_wait(state: SessionState, word: str, n: int) -> cmd.SessionCommand | None:
+    waits = state.waits() or ["a"]
+    step = waits[n % len(waits)]
+    asked = state.steps[step].approval if step in state.steps else None
+    seen = asked.content_hash if asked is not None and n != 7 else "another"
+    match word:
+        case "timer":
+            return cmd.TimerDue(step)
+        case "signal":
+            return cmd.Signal("go" if n else "stop", f"s{n}", raw(b"%d" % n), "operator:o")
+        case "approve":
+            details = raw(b"%d" % n) if n % 3 == 0 else None
+            return cmd.Approve(step, ("ada", "eve")[n % 2], "", seen, details)
+        case "reject":
+            return cmd.Reject(step, "eve", "no", seen)
         case _:
             return None
 

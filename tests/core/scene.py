@@ -264,5 +264,5 @@ def _not_stuck(template: Template, state: SessionState, *, more: bool) -> None:
         assert all(state.steps[name].status in ended for name in template.order)
         return
     assert state.finished_at is None
-    waits = state.queued or state.running or more or state.paused_at is not None
+    waits = state.queued or state.running or state.waits() or more or state.paused_at is not None
     assert waits, "nothing will ever move this session on"

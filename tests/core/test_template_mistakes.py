@@ -21,6 +21,7 @@ def read(tree: object) -> Template | list[Fault]:
     return parse(
         tree,
         check_expression=lambda _, __: None,
+        check_schema=lambda _: [],
         encode=lambda each: json.dumps(each).encode(),
         source=b"",
         digest="",
@@ -104,6 +105,61 @@ OF_STEPS: list[Row] = [
     ({"agent": "b"}, "/agent", "this one has capability and agent"),
     ({"capability": "${{ x }}"}, "/capability", "cannot be computed"),
     ({"capability": ""}, "/capability", "printable text"),
+    ({"capability": ..., "wait": 5}, "/wait", "wait must be text, not a number (write a number"),
+    ({"capability": ..., "wait": "5"}, "/wait", "'5' is not a duration"),
+    ({"capability": ..., "wait": {"til": "x"}}, "/wait/til", "did you mean 'until'?"),
+    ({"capability": ..., "wait": {}}, "/wait", "add 'until: a time'"),
+    ({"capability": ..., "wait": {"until": 5}}, "/wait/until", "must be text, not a number"),
+    ({"capability": ..., "wait": {"until": "noon"}}, "/wait/until", "'noon' is not a time"),
+    ({"capability": ..., "wait": "1s", "retry": 2}, "/retry", "means nothing beside 'wait'"),
+    ({"capability": ..., "wait": "1s", "timeout": "1s"}, "/timeout", "beside 'wait'"),
+    ({"capability": ..., "signal": 5}, "/signal", "the name of a signal must be text"),
+    ({"capability": ..., "signal": {}}, "/signal", "add 'name: NAME'"),
+    ({"capability": ..., "signal": {"name": "x", "schema": 1}}, "/signal/schema", "a mapping"),
+    ({"capability": ..., "signal": "x", "timeout": 5}, "/timeout", "needs a unit"),
+    (
+        {"capability": ..., "signal": "x", "timeout": {"queue": "5s"}},
+        "/timeout/queue",
+        "unknown key 'queue' (known keys: total)",
+    ),
+    ({"capability": ..., "approval": "x"}, "/approval", "must be a mapping, not text"),
+    ({"capability": ..., "approval": {}}, "/approval", "add 'title: what is asked'"),
+    ({"capability": ..., "approval": {"title": 5}}, "/approval/title", "must be text"),
+    (
+        {"capability": ..., "approval": {"title": "x", "approvers": []}},
+        "/approval/approvers",
+        "a list of 1 to 100 names",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "approvers": ["a", "a"]}},
+        "/approval/approvers",
+        "stands twice",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "approvers": ["a"], "quorum": 2}},
+        "/approval/quorum",
+        "quorum 2 is more than there are approvers (1)",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "onTimeout": "approve"}},
+        "/approval/onTimeout",
+        "add 'timeout: 1d'",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "timeout": "1d", "onTimeout": "ask"}},
+        "/approval/onTimeout",
+        "one of: approve, reject, escalate",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "timeout": "1d", "onTimeout": "escalate"}},
+        "/approval/onTimeout",
+        "add 'escalate: {approvers: [NAME]}'",
+    ),
+    (
+        {"capability": ..., "approval": {"title": "x", "escalate": {"approvers": ["a"]}}},
+        "/approval/escalate",
+        "needs 'onTimeout: escalate'",
+    ),
     ({"capability": None}, "/capability", "must be text, not null"),
     ({"needs": "b"}, "/needs", "there is no step 'b'"),
     ({"needs": ["aa"]}, "/needs/0", "did you mean 'a'?"),
@@ -182,7 +238,7 @@ def test_constructs_of_later_versions_are_refused(key: str) -> None:
     ) in found
 
 
-@pytest.mark.parametrize("key", ["workflow", "wait", "signal", "approval"])
+@pytest.mark.parametrize("key", ["workflow"])
 def test_kinds_of_later_versions_are_one_mistake(key: str) -> None:
     where, message = step_mistake(capability=..., **{key: "1s"})
     assert where == f"/{key}"

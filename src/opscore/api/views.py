@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from opscore.channels.attempts import error_view, moment, moment_or_none
+from opscore.core.durations import parse_moment
 from opscore.core.errors import Fault, Invalid
-from opscore.core.types import SECOND, Json, Micros
+from opscore.core.types import Json, Micros
 from opscore.engine import records
 from opscore.wire import agent, session, task
 from opscore.wire.base import NULL
@@ -207,14 +207,11 @@ def micros_of(text: str | None, pointer: str) -> Micros | None:
     """Microseconds from RFC 3339 with an offset. Raises `Invalid`."""
     if text is None:
         return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+    at = parse_moment(text)
+    if at is None:
         fault = Fault(pointer, "Expected an RFC 3339 time", "For example 2026-04-01T12:00:00Z.")
         raise Invalid(f"{text!r} is not an RFC 3339 time with an offset.", faults=[fault])
-    return round(at.timestamp() * SECOND)
+    return at
 
 
 def document(encoded: Json | None) -> msgspec.Raw:

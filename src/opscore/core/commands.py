@@ -62,6 +62,44 @@ class DeadlinePassed:
 
 
 @record
+class TimerDue:
+    """The time until which a step waits has come."""
+
+    step: str
+
+
+@record
+class Signal:
+    """Somebody sends a signal; one whose id came before changes nothing."""
+
+    name: str
+    signal_id: str
+    payload: Json
+    actor: str
+
+
+@record
+class Approve:
+    """Say yes to the content of that hash, or to other `details` in its place."""
+
+    step: str
+    by: str
+    comment: str
+    content_hash: str
+    details: Json | None = None
+
+
+@record
+class Reject:
+    """Say no. `content_hash`, when given, must be that of the content as it is."""
+
+    step: str
+    by: str
+    comment: str
+    content_hash: str | None = None
+
+
+@record
 class Cancel:
     """Stop: nothing new, running attempts are told and fenced after `grace`."""
 
@@ -145,6 +183,10 @@ SessionCommand = (
     | TaskDue
     | QueueTimeout
     | DeadlinePassed
+    | TimerDue
+    | Signal
+    | Approve
+    | Reject
     | Cancel
     | Pause
     | Resume

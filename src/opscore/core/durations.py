@@ -1,10 +1,11 @@
-"""Durations as people write them in templates: `500ms`, `1m30s`, `30d`."""
+"""Durations and times as people write them: `500ms`, `1m30s`, `2026-05-01T09:00:00Z`."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
-from opscore.core.types import Micros
+from opscore.core.types import SECOND, Micros
 
 MAX_DURATION: Micros = 30 * 86_400 * 1_000_000
 """Thirty days: the longest duration that a template may hold."""
@@ -42,3 +43,15 @@ def show_duration(micros: Micros) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0ms"
+
+
+MOMENT_HINT = "write an RFC 3339 time with an offset, for example 2026-05-01T09:00:00Z"
+
+
+def parse_moment(text: str) -> Micros | None:
+    """Microseconds since the epoch of an RFC 3339 time with an offset; None for other text."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else round(at.timestamp() * SECOND)

@@ -20,6 +20,17 @@ from opscore.core.step_events import (
     StepSkipped,
 )
 from opscore.core.types import Json, Micros
+from opscore.core.wait_events import (
+    ApprovalApproved,
+    ApprovalDecided,
+    ApprovalEdited,
+    ApprovalEscalated,
+    ApprovalRequested,
+    SignalReceived,
+    SignalTaken,
+    StepCancelled,
+    StepWaiting,
+)
 
 
 @record
@@ -315,4 +326,13 @@ SessionEvent = (
     | SessionResumed
     | SessionRetried
     | SessionUpdated
+    | StepWaiting
+    | StepCancelled
+    | SignalReceived
+    | SignalTaken
+    | ApprovalRequested
+    | ApprovalApproved
+    | ApprovalEdited
+    | ApprovalDecided
+    | ApprovalEscalated
 )

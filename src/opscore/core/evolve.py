@@ -23,6 +23,7 @@ from opscore.core.types import (
     StepStatus,
     TaskStatus,
 )
+from opscore.core.wait_folds import WAIT_FOLDS
 
 
 def evolve(state: SessionState, event: ev.SessionEvent, at: Micros) -> None:
@@ -246,6 +247,9 @@ def _session_resumed(state: SessionState, e: ev.SessionResumed, at: Micros) -> N
     for task in state.tasks.values():
         if task.queue_deadline is not None and task.status is TaskStatus.AVAILABLE:
             task.queue_deadline += stood
+    for name in state.waits():
+        step = state.steps[name]
+        step.due = None if step.due is None else step.due + stood
 
 
 def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> None:
@@ -269,6 +273,7 @@ def _reopen(step: StepState) -> None:
     step.finished_at = None
     step.error = None
     step.late = False
+    step.due = step.signal = step.approval = None
 
 
 def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
@@ -311,4 +316,5 @@ _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.SessionResumed: _session_resumed,
     ev.SessionRetried: _session_retried,
     ev.SessionUpdated: _session_updated,
+    **WAIT_FOLDS,
 }

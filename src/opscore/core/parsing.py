@@ -14,6 +14,7 @@ from opscore.core.policies import make_retry, read_retry, read_timeout, read_tot
 from opscore.core.reading import (
     TEMPLATE_NAME,
     CheckExpression,
+    CheckSchema,
     Reader,
     suggest,
 )
@@ -48,6 +49,7 @@ def parse(
     tree: object,
     *,
     check_expression: CheckExpression,
+    check_schema: CheckSchema,
     encode: Callable[[object], Json],
     source: Json,
     digest: str,
@@ -55,10 +57,11 @@ def parse(
 ) -> Template | list[Fault]:
     """Read a template from a plain tree (dict, list, str, int, float, bool, None).
 
-    `check_expression` says what is wrong with an expression in a scope; `encode` gives the JSON of
-    a plain tree; `source` and `digest` are kept in the template as they are. The older format (a
-    list of `tasks`) is read as well. `shape_of` tells what an expression is; what it cannot tell is
-    not looked at. Returns all mistakes, in document order, instead of raising.
+    `check_expression` says what is wrong with an expression in a scope, `check_schema` what is
+    wrong with a JSON Schema; `encode` gives the JSON of a plain tree; `source` and `digest` are
+    kept in the template as they are. The older format (a list of `tasks`) is read as well.
+    `shape_of` tells what an expression is; what it cannot tell is not looked at. Returns all
+    mistakes, in document order, instead of raising.
     """
     unsound = tree_faults(tree)
     if unsound:
@@ -66,8 +69,8 @@ def parse(
     if not is_map(tree):
         return [Fault("", f"a template is a mapping, not {kind_of(tree)}", "begin with 'name:'")]
     older = convert(tree) if is_older(tree) else Converted(tree)
-    reader = Reader(check_expression, list(older.faults))
-    template = _read_template(reader, older, encode, source, digest)
+    reader = Reader(check_expression, check_schema, encode, list(older.faults))
+    template = _read_template(reader, older, source, digest)
     found = lint(template, older.tree.get("input"), reader.seen, shape_of)
     faults = [*reader.faults, *found.faults]
     if faults:
@@ -79,7 +82,6 @@ def parse(
 def _read_template(
     reader: Reader,
     older: Converted,
-    encode: Callable[[object], Json],
     source: Json,
     digest: str,
 ) -> Template:
@@ -100,7 +102,7 @@ def _read_template(
         name=name,
         version=version,
         description=reader.text(description, "/description", "description") or "",
-        input_schema=encode(schema) if schema is not None else None,
+        input_schema=schema,
         steps=steps,
         order=order,
         dependents=dependents_of(needs),
@@ -140,10 +142,10 @@ def _read_version(reader: Reader, node: Mapping[str, object]) -> str:
     return ""
 
 
-def _read_schema(reader: Reader, node: Mapping[str, object]) -> object | None:
+def _read_schema(reader: Reader, node: Mapping[str, object]) -> Json | None:
     if "input" not in node:
         return None
-    return reader.mapping(node["input"], "/input", "input (a JSON Schema)")
+    return reader.schema(node["input"], "/input", "input (a JSON Schema)")
 
 
 def _read_defaults(reader: Reader, node: Mapping[str, object]) -> Defaults:

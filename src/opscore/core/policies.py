@@ -184,6 +184,19 @@ def read_timeout(reader: Reader, node: object, where: str) -> TimeoutKeys:
     return keys
 
 
+def read_bound(reader: Reader, node: Mapping[str, object], where: str, only: str) -> Timeouts:
+    """`timeout` of a step that waits: a duration, or a mapping with the `only` bound it knows."""
+    if "timeout" not in node:
+        return Timeouts()
+    found, where = node["timeout"], f"{where}/timeout"
+    if is_map(found):
+        reader.known_keys(found, where, (only,))
+        if only not in found:
+            return Timeouts()
+        found, where = found[only], f"{where}/{only}"
+    return Timeouts(total=reader.duration(found, where, "timeout"))
+
+
 def read_total(reader: Reader, node: object, where: str) -> Timeouts:
     """`timeout` of a whole template: a duration, or a mapping with `total`."""
     if is_map(node):

@@ -17,7 +17,7 @@ from opscore.core.expressions import (
 )
 from opscore.core.scope import StepScope
 from opscore.core.state import SessionState, StepState, TaskState, running_attempt
-from opscore.core.template import Step, Template
+from opscore.core.template import Step, Template, Value
 from opscore.core.types import (
     CANCEL_GRACE,
     MAX_ITEMS,
@@ -78,6 +78,17 @@ class Draft:
         """
         since = self.now if self.state.paused_at is None else self.state.paused_at
         return None if step.timeout.queue is None else since + step.timeout.queue
+
+    def encode(self, step: Step, tree: object) -> Json:
+        """The JSON of a plain tree."""
+        return self.expressions.render(Value(tree, dynamic=False), self.scope(step))
+
+    def too_large(self, document: Json, what: str) -> ExpressionFailed:
+        """Says that a rendered document is over the payload limit."""
+        return ExpressionFailed(
+            f"{what} has {len(document)} bytes; the limit is {self.payload_limit}",
+            "payload_too_large",
+        )
 
     def scope(self, step: Step, item: Json | None = None, index: int | None = None) -> StepScope:
         """What the expressions of `step` see: of the whole step, or of one item."""
@@ -241,6 +252,8 @@ def stop(draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, acto
     draft.emit(
         ev.SessionStopping(cancelled, error.error_class, error.message, draft.now + grace, actor)
     )
+    for name in draft.state.waits():
+        draft.emit(ev.StepCancelled(name, error.message))
     cancel_queued(draft, error.message)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from opscore.core.durations import HINT as DURATION_HINT
@@ -14,10 +14,13 @@ from opscore.core.expressions import ExpressionScope
 from opscore.core.interpolation import MAX_EXPRESSION, OPEN, expressions_in, read_value
 from opscore.core.template import Expression, Interpolated, Value
 from opscore.core.trees import is_list, is_map, kind_of, pointer, under
-from opscore.core.types import Micros
+from opscore.core.types import Json, Micros
 
 CheckExpression = Callable[[str, ExpressionScope], str | None]
 """Says what is wrong with an expression in a scope, or None."""
+
+CheckSchema = Callable[[Mapping[str, object]], list[Fault]]
+"""Says what is wrong with a JSON Schema, pointers into the schema."""
 
 NOT_YET = "is not supported by this version of Ops-Core yet"
 TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
@@ -38,6 +41,8 @@ class Reader:
     """Collects every fault of one template. Readers return None for what they had to refuse."""
 
     check_expression: CheckExpression
+    check_schema: CheckSchema
+    encode: Callable[[object], Json]
     faults: list[Fault] = field(default_factory=list[Fault])
     seen: list[SeenExpression] = field(default_factory=list[SeenExpression])
 
@@ -118,6 +123,15 @@ class Reader:
         else:
             self.fault(where, f"{what} must be a duration, not {kind_of(node)}", DURATION_HINT)
         return None
+
+    def schema(self, node: object, where: str, what: str) -> Json | None:
+        """A JSON Schema, encoded."""
+        found = self.mapping(node, where, what)
+        if found is None:
+            return None
+        for fault in self.check_schema(found):
+            self.faults.append(replace(fault, pointer=where + fault.pointer))
+        return self.encode(found)
 
     def labels(self, node: object, where: str) -> dict[str, str]:
         """A mapping of text to text."""

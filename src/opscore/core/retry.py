@@ -14,12 +14,13 @@ TIMEOUT = "timeout"
 CANCELLED = "cancelled"
 FATAL = "fatal"
 FALLBACK_REQUESTED = "fallback_requested"
+REJECTED = "rejected"
 
 NEVER_RETRIED = frozenset(
     {
         FATAL,
         CANCELLED,
-        "rejected",
+        REJECTED,
         "expression_limit",
         "expression",
         "invalid_input",

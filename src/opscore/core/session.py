@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opscore.core import attempts, steering
+from opscore.core import attempts, steering, waiting
 from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.ending import conclude
 from opscore.core.expressions import Expressions
+from opscore.core.kinds import approval, signal
 from opscore.core.progress import (
     Draft,
     Refused,
@@ -114,6 +115,10 @@ _RULES: Mapping[type, Callable[[Draft, Any], Refused | None]] = {
     cmd.Settle: attempts.settle_attempt,
     cmd.TaskDue: attempts.task_due,
     cmd.QueueTimeout: attempts.queue_timeout,
+    cmd.TimerDue: waiting.timer_due,
+    cmd.Signal: signal.receive,
+    cmd.Approve: approval.approve,
+    cmd.Reject: approval.reject,
     cmd.Cancel: steering.cancel,
     cmd.Pause: steering.pause,
     cmd.Resume: steering.resume,

@@ -65,13 +65,60 @@ def _no_tasks() -> list[str]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that no step has taken yet."""
+
+    signal_id: str
+    name: str
+    payload: Json
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The signals of a session: those not taken yet, oldest first; `seen` has every id's name."""
+
+    signals: list[Signal] = field(default_factory=list[Signal])
+    seen: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What an approver said."""
+
+    by: str
+    comment: str
+
+
+@dataclass(slots=True)
+class Approval:
+    """What is asked of people, and what they said of the content as it is now.
+
+    `outcome`: pending, approved, rejected or cancelled.
+    """
+
+    title: str
+    details: Json
+    content_hash: str
+    approvers: tuple[str, ...]
+    quorum: int
+    requested_at: Micros
+    votes: list[Vote] = field(default_factory=list[Vote])
+    edited: bool = False
+    escalated: bool = False
+    outcome: str = "pending"
+    reason: str = ""
+    decided_at: Micros | None = None
+
+
 @dataclass(slots=True)
 class StepState:
     """Where a step stands. `items` and `outputs` have one place per item of a `foreach`.
 
     `errors`: the items that failed under `failures: collect`. `iteration`: the one of a `repeat`
     that runs or ran last; `output` is then that of the one before, while the step is open. `late`:
-    it began, or was skipped, because the session failed.
+    it began, or was skipped, because the session failed. `due`: until when it waits, or waited;
+    `signal`: for the signal of that name.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -90,6 +137,9 @@ class StepState:
     errors: dict[int, ErrorInfo] | None = None
     iteration: int = 0
     late: bool = False
+    due: Micros | None = None
+    signal: str | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +197,13 @@ class SessionState:
     started: bool = False
     running: int = 0
     queued: int = 0
+    inbox: Inbox | None = None
 
     @property
     def draining(self) -> bool:
         """Nothing new starts: the session was cancelled, or failed and is not quiet yet."""
         return self.stopping is not None and self.stopping.phase is Phase.DRAINING
+
+    def waits(self) -> list[str]:
+        """The steps that wait for a time, a signal or people."""
+        return [name for name, s in self.steps.items() if s.status is StepStatus.WAITING]

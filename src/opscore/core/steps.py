@@ -23,6 +23,7 @@ from opscore.core.policies import (
     RetryKeys,
     TimeoutKeys,
     make_retry,
+    read_bound,
     read_retry,
     read_timeout,
 )
@@ -59,7 +60,7 @@ CEL_WORDS = frozenset(
 )
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 
-KINDS_NOT_YET = ("workflow", "wait", "signal", "approval")
+KINDS_NOT_YET = ("workflow",)
 
 STEP_KEYS = (
     *KIND_KEYS,
@@ -141,7 +142,7 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
         foreach=read_foreach(reader, node, where, outer),
         max_parallel=read_max_parallel(reader, node, where),
         retry=_read_retry(reader, node, where, around.defaults),
-        timeout=_read_timeout(reader, node, where, around.defaults),
+        timeout=_read_timeout(reader, node, where, around.defaults, kind),
         fallback=read_fallback(reader, node, where, around.scope(name, looped | {"error"})),
         priority=read_priority(reader, node, where, around.defaults.priority),
         labels={**around.defaults.labels, **reader.labels(node["labels"], f"{where}/labels")}
@@ -187,8 +188,10 @@ def _read_retry(
 
 
 def _read_timeout(
-    reader: Reader, node: Mapping[str, object], where: str, defaults: Defaults
+    reader: Reader, node: Mapping[str, object], where: str, defaults: Defaults, kind: Kind
 ) -> Timeouts:
+    if kind.bounded_by is not None:
+        return read_bound(reader, node, where, kind.bounded_by)
     own = TimeoutKeys()
     if "timeout" in node:
         own = read_timeout(reader, node["timeout"], f"{where}/timeout")

@@ -124,6 +124,7 @@ SESSION_TRANSITIONS: Mapping[SessionStatus, frozenset[SessionStatus]] = {
 STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
     StepStatus.PENDING: frozenset(
         {
+            StepStatus.WAITING,
             StepStatus.RUNNING,
             StepStatus.COMPLETED,
             StepStatus.FAILED,
@@ -216,6 +217,19 @@ def session_id_of(task_id: str) -> str | None:
     if not dash or not body or not number.isdigit() or not task_id.startswith("tsk_"):
         return None
     return f"ses_{body}"
+
+
+def approval_id_of(session_id: str, step: str) -> str:
+    """The id of what a step asks of people: pure, and it names session and step."""
+    return f"apr_{session_id[4:]}-{step}"
+
+
+def step_of(approval_id: str) -> tuple[str, str] | None:
+    """Session and step of an approval, or None when the text cannot be an approval's id."""
+    body, dash, step = approval_id[4:].rpartition("-")
+    if not dash or not body or not step or not approval_id.startswith("apr_"):
+        return None
+    return f"ses_{body}", step
 
 
 def ready_order(enqueued: Micros, priority: int) -> int:

@@ -43,17 +43,19 @@ from opscore.engine.starts import (
 from opscore.engine.steering import Steering
 from opscore.engine.tools import StartRequest, TaskRequest, Tools
 from opscore.engine.unit import Unit
+from opscore.engine.waiting import Waiting
 from opscore.store.rows import TemplateRow
 from opscore.store.store import Filters
 from opscore.templates import read_template
 
 
-class Orchestration(Steering, Attempts):
+class Orchestration(Steering, Attempts, Waiting):
     """Every verb takes the namespace; those that change something take the actor."""
 
     def __init__(self, tools: Tools) -> None:
         Steering.__init__(self, tools)
         Attempts.__init__(self, tools)
+        Waiting.__init__(self, tools)
         self._ended: dict[str, list[asyncio.Event]] = {}
 
     # -- templates --------------------------------------------------------------------------

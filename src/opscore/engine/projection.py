@@ -19,6 +19,7 @@ from opscore.core.types import (
     TaskStatus,
 )
 from opscore.engine.journal import encode
+from opscore.engine.waits import OF_WAITS, project_wait, project_waits
 from opscore.store.rows import (
     Changes,
     DelayedRow,
@@ -226,9 +227,11 @@ class Projection:
             case ev.SessionPaused():
                 for task in _available_tasks(state):
                     self._dequeue(state, task)
+                project_waits(self.changes, state)
             case ev.SessionResumed():
                 for task in _available_tasks(state):
                     self._enqueue(state, task)
+                project_waits(self.changes, state)
             case ev.SessionUpdated(priority=int() as priority):
                 self._reorder(state, (event.previous_priority - priority) * AGEING_STEP)
             case ev.SessionFailed(on_error_input=given) if given is not None:
@@ -239,6 +242,8 @@ class Projection:
                     state.session_id,
                     bytes(given),
                 )
+            case _ if type(event) in OF_WAITS:
+                project_wait(self.changes, state, event.step)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownArgumentType]
             case _:
                 pass
 

@@ -93,6 +93,18 @@ class TemplateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitRecord:
+    """What a step waits for: `time`, `signal` (`name`) or `approval` (`name` is its id).
+
+    `until`: it ends then at the latest.
+    """
+
+    kind: str
+    until: Micros | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """A step of a session: its status and how its tasks stand.
 
@@ -112,6 +124,7 @@ class StepRecord:
     description: str = ""
     iteration: int | None = None
     iterations: int | None = None
+    waiting_for: WaitRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,34 @@ class SessionRecord(SessionSummary):
     steps: Mapping[str, StepRecord] = field(default_factory=dict[str, StepRecord])
     metadata: Json = b"{}"
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRecord:
+    """What a step asks of people. `status`: pending, approved, rejected or cancelled.
+
+    `votes`: who approved the content as it is now, with a comment each.
+    """
+
+    approval_id: str
+    namespace: str
+    session_id: str
+    step: str
+    status: str
+    workflow: str
+    version: str
+    title: str
+    details: Json
+    content_hash: str
+    approvers: tuple[str, ...]
+    quorum: int
+    votes: tuple[tuple[str, str], ...]
+    edited: bool
+    escalated: bool
+    reason: str
+    requested_at: Micros
+    due_at: Micros | None
+    decided_at: Micros | None
 
 
 @dataclass(frozen=True, slots=True)

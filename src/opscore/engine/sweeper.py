@@ -1,4 +1,4 @@
-"""What time brings: expired leases, due tasks, queue timeouts, deadlines."""
+"""What time brings: expired leases, due tasks, queue timeouts, ends of waits, deadlines."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Sweeper:
         soonest = min(
             [row.due for row in changes.delayed.values()]
             + [row.expires_at for row in changes.ready.values() if row.expires_at is not None]
+            + [row.due for row in changes.timers.values()]
             + [row.deadline for row in changes.leases.values() if row.deadline is not None]
             + [row.deadline for row in changes.sessions.values() if row.deadline is not None],
             default=None,
@@ -91,6 +92,7 @@ class Sweeper:
         commands: list[Command[object]] = [Expire(row, self._chance()) for row in due.leases]
         commands += [OnSession(s, cmd.TaskDue(t)) for t, s in due.delayed]
         commands += [self._queue_timeout(row) for row in due.expired]
+        commands += [OnSession(row.session_id, cmd.TimerDue(row.step)) for row in due.timers]
         commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
         futures = [self._writer.submit(command) for command in commands]
         failed = False

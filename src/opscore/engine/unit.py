@@ -8,7 +8,15 @@ from typing import Any
 
 from opscore.core import events as ev
 from opscore.core.commands import SessionCommand, Start
-from opscore.core.errors import Conflict, Invalid, NotFound, Refusal, StaleAttempt
+from opscore.core.errors import (
+    Conflict,
+    Forbidden,
+    Impossible,
+    Invalid,
+    NotFound,
+    Refusal,
+    StaleAttempt,
+)
 from opscore.core.expressions import Expressions
 from opscore.core.retry import FALLBACK_REQUESTED
 from opscore.core.session import Decided, Refused, Surroundings, decide
@@ -190,6 +198,10 @@ _REFUSALS: dict[str, type[Refusal]] = {
     "unknown_task": NotFound,
     "stale_attempt": StaleAttempt,
     "conflict": Conflict,
+    "content_changed": Conflict,
+    "too_many_signals": Conflict,
+    "unknown_signal": Impossible,
+    "forbidden": Forbidden,
 }
 
 

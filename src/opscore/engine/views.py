@@ -13,11 +13,19 @@ import msgspec
 from opscore.core.errors import NotFound
 from opscore.core.state import SessionState, StepState
 from opscore.core.template import Step
-from opscore.core.types import ErrorInfo, SessionStatus, StepStatus, TaskStatus, session_id_of
+from opscore.core.types import (
+    ErrorInfo,
+    SessionStatus,
+    StepStatus,
+    TaskStatus,
+    approval_id_of,
+    session_id_of,
+)
 from opscore.engine.cache import TemplateCache
 from opscore.engine.journal import fold, public
 from opscore.engine.projection import read_error
 from opscore.engine.records import (
+    ApprovalRecord,
     AttemptRecord,
     EventRecord,
     Paged,
@@ -25,8 +33,10 @@ from opscore.engine.records import (
     SessionSummary,
     StepRecord,
     TaskRecord,
+    WaitRecord,
 )
 from opscore.engine.revisions import session_revision
+from opscore.engine.waits import approval_of
 from opscore.store.rows import SessionRow, StoredEvent, TaskPicture
 from opscore.store.store import Filters, Store
 
@@ -119,6 +129,22 @@ class Views:
         following = rows[limit - 1].task.task_id if len(rows) > limit else None
         return Paged([task_of(row, ()) for row in rows[:limit]], following)
 
+    async def approval(self, approval_id: str, namespace: str) -> ApprovalRecord:
+        """What a step asks of people. Raises NotFound."""
+        filters: Filters = {"namespace": namespace, "approval_id": approval_id}
+        rows = await self._store.approvals(filters, None, 1)
+        if not rows:
+            raise NotFound(f"there is no approval {approval_id}")
+        return approval_of(rows[0])
+
+    async def approvals(
+        self, filters: Filters, cursor: str | None, limit: int
+    ) -> Paged[ApprovalRecord]:
+        """What people are or were asked, the newest session's first."""
+        rows = await self._store.approvals(filters, cursor, limit + 1)
+        following = rows[limit - 1].approval_id if len(rows) > limit else None
+        return Paged([approval_of(row) for row in rows[:limit]], following)
+
     async def history(
         self, session_id: str, namespace: str, after: int, limit: int
     ) -> Paged[EventRecord]:
@@ -133,10 +159,16 @@ def waiting_for(state: SessionState) -> str | None:
     """What a session that is not ended waits for, in one word; None when something runs."""
     if state.status is SessionStatus.PAUSED:
         return "resume"
-    if state.running or not state.queued:
+    if state.running:
         return None
-    queued = [t for t in state.tasks.values() if t.status is TaskStatus.AVAILABLE]
-    return "agent" if queued else "time"
+    if any(t.status is TaskStatus.AVAILABLE for t in state.tasks.values()):
+        return "agent"
+    steps = [state.steps[name] for name in state.waits()]
+    if any(step.approval is not None for step in steps):
+        return "approval"
+    if any(step.signal is not None for step in steps):
+        return "signal"
+    return "time" if steps or state.queued else None
 
 
 def _step(state: SessionState, defined: Step) -> StepRecord:
@@ -153,6 +185,7 @@ def _step(state: SessionState, defined: Step) -> StepRecord:
         started_at=step.started_at,
         finished_at=step.finished_at,
         error=step.error,
+        waiting_for=_step_waits_for(state, defined.name, step),
         labels=defined.labels,
         description=defined.description,
         iteration=step.iteration + 1 if defined.repeat and step.started_at else None,
@@ -165,6 +198,15 @@ def _completed(step: StepState) -> int:
     if step.items is None:
         return int(step.status is StepStatus.COMPLETED)
     return step.done - len(step.errors or ())
+
+
+def _step_waits_for(state: SessionState, name: str, step: StepState) -> WaitRecord | None:
+    """What a step waits for, and until when at most."""
+    if step.status is not StepStatus.WAITING:
+        return None
+    if step.approval is not None:
+        return WaitRecord("approval", step.due, approval_id_of(state.session_id, name))
+    return WaitRecord("time" if step.signal is None else "signal", step.due, step.signal)
 
 
 def summary_of(row: SessionRow) -> SessionSummary:

@@ -13,6 +13,7 @@ from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.rows import (
     AgentRow,
+    ApprovalRow,
     LeaseRow,
     OutboxRow,
     QueueDepth,
@@ -25,6 +26,7 @@ from opscore.store.rows import (
     TaskPicture,
     TaskRow,
     TemplateRow,
+    TimerRow,
 )
 from opscore.store.store import DueWork, Filters
 
@@ -71,6 +73,14 @@ class Reads:
         """See `Store.task_events`."""
         return await self._read(StoredEvent, sql.TASK_EVENTS, (session_id, task_id))
 
+    async def approvals(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[ApprovalRow]:
+        """See `Store.approvals`."""
+        where, given = sql.where(sql.APPROVAL_CONDITIONS, {**filters, "before": before})
+        statement = f"{sql.APPROVALS}{where} order by approval_id desc limit ?"
+        return await self._read(ApprovalRow, statement, (*given, limit))
+
     async def queues(self) -> dict[tuple[str, str], int]:
         """See `Store.queues`."""
         rows = await self._read(QueueDepth, sql.QUEUES, ())
@@ -98,6 +108,7 @@ class Reads:
             leases=[LeaseRow(*r) for r in rows(sql.DUE_LEASES)],
             delayed=rows(sql.DUE_DELAYED),
             expired=[ReadyRow(*r) for r in rows(sql.DUE_READY)],
+            timers=[TimerRow(*r) for r in rows(sql.DUE_TIMERS)],
             sessions=[r[0] for r in rows(sql.DUE_SESSIONS)],
             next_at=self._r.execute(sql.NEXT_DUE).get,
         )

@@ -131,6 +131,25 @@ class DelayedRow(NamedTuple):
     session_id: str
 
 
+class TimerRow(NamedTuple):
+    """Until when a step waits."""
+
+    session_id: str
+    step: str
+    due: Micros
+
+
+class ApprovalRow(NamedTuple):
+    """What people are or were asked; `data` is the engine's record as JSON."""
+
+    approval_id: str
+    namespace: str
+    session_id: str
+    step: str
+    status: str
+    data: Json
+
+
 class LeaseRow(NamedTuple):
     """An attempt in flight. `heartbeat`: how long its lease is, when its step says so."""
 
@@ -275,6 +294,9 @@ class Changes:
     unready: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
     delayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
     undelayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
+    timers: dict[tuple[str, str], TimerRow] = field(default_factory=dict[tuple[str, str], TimerRow])
+    untimed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    approvals: dict[str, ApprovalRow] = field(default_factory=dict[str, ApprovalRow])
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     unleased: set[str] = field(default_factory=set[str])
     extended: dict[str, Micros] = field(default_factory=dict[str, Micros])
@@ -314,6 +336,16 @@ class Changes:
         """End a task's waiting; `row` names the time it has in the store."""
         if self.delayed.pop(row.task_id, None) is None:
             self.undelayed.setdefault(row.task_id, row)
+
+    def set_timer(self, row: TimerRow) -> None:
+        """Let a step wait until then, in place of the time it may have waited for before."""
+        self.timers[row[:2]] = row
+        self.untimed.discard(row[:2])
+
+    def stop_timer(self, session_id: str, step: str) -> None:
+        """The step waits no longer."""
+        self.timers.pop((session_id, step), None)
+        self.untimed.add((session_id, step))
 
     def end_lease(self, task_id: str) -> None:
         """An attempt is over."""

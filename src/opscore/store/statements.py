@@ -18,6 +18,7 @@ from typing import Any
 from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
+    ApprovalRow,
     DelayedRow,
     EventRow,
     KeyRow,
@@ -29,6 +30,7 @@ from opscore.store.rows import (
     TaskChange,
     TaskRow,
     TemplateRow,
+    TimerRow,
 )
 from opscore.store.store import Filters
 
@@ -98,6 +100,14 @@ DEQUEUE = "delete from ready where (namespace, queue, place, task_id) in (values
 DELAY = f"insert into delayed ({_columns(DelayedRow)}) values "
 UNDELAY = "delete from delayed where (due, task_id) in (values "
 
+SET_TIMERS = f"insert or replace into timers ({_columns(TimerRow)}) values "
+STOP_TIMERS = "delete from timers where (session_id, step) in (values "
+
+PUT_APPROVALS = f"insert into approvals ({_columns(ApprovalRow)}) values "
+PUT_APPROVALS_END = (
+    " on conflict (approval_id) do update set status = excluded.status, data = excluded.data"
+)
+
 ADD_LEASES = f"insert or rollback into leases ({_columns(LeaseRow)}) values "
 END_LEASES = "delete from leases where task_id in "
 EXTEND_LEASES = "update leases set until = v.column2 from (values "
@@ -132,6 +142,7 @@ REMOVE_SESSIONS = (
     "delete from sessions where session_id in ",
     "delete from events where session_id in ",
     "delete from tasks where session_id in ",
+    "delete from approvals where session_id in ",
 )
 
 CANDIDATES = (
@@ -187,6 +198,14 @@ SESSION_CONDITIONS = {
     "until": "created_at < ?",
     "before": "session_id < ?",
 }
+APPROVALS = f"select {_columns(ApprovalRow)} from approvals where "
+APPROVAL_CONDITIONS = {
+    "namespace": "namespace = ?",
+    "status": "status = ?",
+    "session_id": "session_id = ?",
+    "approval_id": "approval_id = ?",
+    "before": "approval_id < ?",
+}
 TASK_CONDITIONS = {
     "namespace": "tasks.namespace = ?",
     # A task that runs has a lease; its own row still says what it was before.
@@ -207,11 +226,13 @@ DUE_DELAYED = "select task_id, session_id from delayed where due <= ? order by d
 DUE_READY = (
     f"select {_columns(ReadyRow)} from ready where expires_at <= ? order by expires_at limit ?"
 )
+DUE_TIMERS = f"select {_columns(TimerRow)} from timers where due <= ? order by due limit ?"
 DUE_SESSIONS = "select session_id from sessions where deadline <= ? order by deadline limit ?"
 NEXT_DUE = (
     "select min(at) from (select min(until) at from leases union all "
     "select min(deadline) from leases union all select min(due) from delayed union all "
     "select min(expires_at) from ready where expires_at is not null union all "
+    "select min(due) from timers union all "
     "select min(deadline) from sessions where deadline is not null)"
 )
 
@@ -225,7 +246,10 @@ AHEAD = (
 )
 QUEUES = "select namespace, queue, count(*) from ready group by namespace, queue"
 
-COUNTED_TABLES = ("sessions", "tasks", "events", "ready", "delayed", "leases", "agents")
+COUNTED_TABLES = (
+    *("sessions", "tasks", "events", "ready", "delayed", "timers", "approvals"),
+    *("leases", "agents"),
+)
 
 
 def where(conditions: dict[str, str], filters: Filters) -> tuple[str, list[Any]]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from opscore.core.types import Micros
 from opscore.store.rows import (
     AgentRow,
+    ApprovalRow,
     Changes,
     LeaseRow,
     Locked,
@@ -21,6 +22,7 @@ from opscore.store.rows import (
     StoredKey,
     TaskPicture,
     TemplateRow,
+    TimerRow,
     Wants,
 )
 
@@ -35,6 +37,7 @@ class DueWork:
     leases: Sequence[LeaseRow]
     delayed: Sequence[tuple[str, str]]
     expired: Sequence[ReadyRow]
+    timers: Sequence[TimerRow]
     sessions: Sequence[str]
     next_at: Micros | None
 
@@ -101,6 +104,12 @@ class Store(Protocol):
 
     async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
         """Events of a session's journal that name this task, in order."""
+        ...
+
+    async def approvals(
+        self, filters: Filters, before: str | None, limit: int
+    ) -> list[ApprovalRow]:
+        """Approvals, newest session first. Filters: namespace, status, session_id, approval_id."""
         ...
 
     async def queues(self) -> dict[tuple[str, str], int]:

@@ -24,6 +24,9 @@ holds a harmless default.
 Start = Callable[["Draft", "Step"], None]
 """Emit what starting the step means; its condition held. May raise ExpressionFailed."""
 
+Due = Callable[["Draft", "Step"], None]
+"""Emit what it means that the time has come until which the step waited."""
+
 StartItem = Callable[["Draft", "Step", Json, int], None]
 """The same for one item of a `foreach`, and its index."""
 
@@ -51,7 +54,9 @@ class Kind:
 
     `keys` are the keys of a template, one of which a step of this kind has; `modifiers` those of
     `kinds.MODIFIERS` that mean something beside them, and `why_not` says why the others do not.
-    `start_item` None: under `foreach`, `start` sees to the items itself. `worst` is for plans.
+    `start_item` None: under `foreach`, `start` sees to the items itself. `due` is of kinds whose
+    steps wait. `bounded_by` is the only bound that `timeout` may give, None for those of a task.
+    `worst` is for plans.
     """
 
     name: str
@@ -62,3 +67,5 @@ class Kind:
     start: Start
     start_item: StartItem | None = None
     worst: WorstOf = no_time
+    due: Due | None = None
+    bounded_by: str | None = None

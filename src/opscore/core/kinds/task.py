@@ -61,11 +61,7 @@ def create_task(
     assert isinstance(first, Target) and isinstance(target, Target)
     rendered = draft.expressions.render(with_, scope)
     if len(rendered) > draft.payload_limit:
-        raise ExpressionFailed(
-            f"the input of step {step.name} has {len(rendered)} bytes; "
-            f"the limit is {draft.payload_limit}",
-            "payload_too_large",
-        )
+        raise draft.too_large(rendered, f"the input of step {step.name}")
     state = draft.state
     number = len(state.tasks) + 1
     priority = state.priority if step.priority is None else step.priority
