@@ -16,6 +16,17 @@ steps:
   only: {capability: echo, with: {x: "${{ input.x }}"}}
 """
 AGENT = {"agentName": "table", "capabilities": ["table"]}
+ASKING = {
+    "name": "asking",
+    "version": "1",
+    "steps": {
+        "ask": {
+            "approval": {"title": "Go?", "details": {"n": 1}, "approvers": ["ada", "bob"]},
+        },
+        "go": {"signal": {"name": "go", "schema": {"type": "integer"}}},
+    },
+    "output": "${{ [steps.ask.output.details, steps.ask.output.by, steps.go.output] }}",
+}
 STATE = {"agentId": "reported", "state": "active", "timestamp": "2026-04-01T12:00:00+00:00"}
 
 # A dollar name is replaced by what `subjects` made.
@@ -96,6 +107,21 @@ TABLE: list[tuple[str, str, Any, int]] = [
     ("POST", "/session/none/pause", None, 404),
     ("POST", "/session/none/resume", None, 404),
     ("POST", "/session/none/retry", None, 404),
+    ("POST", "/session/$asking/signal/go", {"payload": 1, "signalId": "one"}, 202),
+    ("POST", "/session/$asking/signal/go", {"payload": "x"}, 400),
+    ("POST", "/session/$asking/signal/stop", None, 422),
+    ("POST", "/session/$ended/signal/go", None, 409),
+    ("POST", "/session/none/signal/go", None, 404),
+    ("GET", "/approval?status=pending&limit=5", None, 200),
+    ("GET", "/approval?status=asked", None, 400),
+    ("GET", "/approval/$approval", None, 200),
+    ("GET", "/approval/none", None, 404),
+    ("POST", "/approval/$approval/approve", {"contentHash": "0" * 64, "by": "ada"}, 409),
+    ("POST", "/approval/$approval/approve", {"contentHash": "abc"}, 400),
+    ("POST", "/approval/$approval/approve", None, 400),
+    ("POST", "/approval/none/approve", {"contentHash": "0" * 64}, 404),
+    ("POST", "/approval/$approval/reject", {"by": "mallory"}, 403),
+    ("POST", "/approval/none/reject", None, 404),
     ("POST", "/session/$waiting/cancel", {"because": 1}, 400),
     ("DELETE", "/session/$waiting", None, 409),
     ("DELETE", "/session/none", None, 404),
@@ -138,7 +164,11 @@ async def subjects(site: Site) -> dict[str, str]:
     body = {"workflow": "one-step", "input": {"x": 1}}
     waiting = (await site.call("POST", "/session", body)).body["sessionId"]
     task = (await site.call("POST", "/task", {"capability": "nobody-can"})).body["taskId"]
+    await site.call("POST", "/workflow", ASKING)
+    asking = (await site.call("POST", "/session", {"workflow": "asking"})).body["sessionId"]
     return {
+        "$asking": asking,
+        "$approval": f"apr_{asking[4:]}-ask",
         "$agent": await site.agent("table", "table"),
         "$ended": ended.body["sessionId"],
         "$waiting": waiting,
@@ -157,6 +187,36 @@ async def test_the_table(
     if status >= 400:
         assert reply.headers["content-type"] == "application/problem+json"
         assert isinstance(reply.body["detail"], str)
+
+
+async def test_people_answer_what_is_asked(site: Site) -> None:
+    await site.call("POST", "/workflow", ASKING)
+    session = (await site.call("POST", "/session", {"workflow": "asking"})).good["sessionId"]
+    view = (await site.call("GET", f"/session/{session}")).good
+    approval = view["steps"]["ask"]["waitingFor"]["name"]
+    assert (view["waitingFor"], view["steps"]["go"]["waitingFor"]) == (
+        "approval",
+        {"kind": "signal", "until": None, "name": "go"},
+    )
+    listed = (await site.call("GET", f"/approval?session={session}&status=pending")).good
+    (found,) = listed["approvals"]
+    assert (found["approvalId"], found["title"], found["details"]) == (approval, "Go?", {"n": 1})
+    yes = {"contentHash": found["contentHash"], "by": "ada", "comment": "ok", "details": {"n": 2}}
+    done = (await site.call("POST", f"/approval/{approval}/approve", yes)).good
+    assert (done["status"], done["edited"]) == ("approved", True)
+    assert done["votes"] == [{"by": "ada", "comment": "ok"}]
+    again = await site.call("POST", f"/approval/{approval}/approve", yes)
+    assert (again.status, again.body["code"]) == (409, "conflict")
+    for _ in range(2):
+        sent = await site.call(
+            "POST", f"/session/{session}/signal/go", {"payload": 7, "signalId": "s"}
+        )
+        assert sent.good == {"sessionId": session, "signalId": "s"}
+    assert (await site.call("GET", f"/session/{session}")).good["output"] == [
+        {"n": 2},
+        ["ada"],
+        7,
+    ]
 
 
 async def test_an_agent_lives_and_leaves(site: Site) -> None:

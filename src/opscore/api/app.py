@@ -11,7 +11,7 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import agent, documentation, key, session, system, task, workflow
+from opscore.api import agent, approval, documentation, key, session, system, task, workflow
 from opscore.api.access import Access, KeyHolders, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
@@ -43,6 +43,7 @@ NOUNS: Sequence[Routes] = (
     agent.routes,
     workflow.routes,
     session.routes,
+    approval.routes,
     task.routes,
     key.routes,
     system.routes,

@@ -140,11 +140,18 @@ def _step(record: records.StepRecord) -> session.StepView:
         started_at=moment_or_none(record.started_at),
         finished_at=moment_or_none(record.finished_at),
         error=error_view(record.error),
+        waiting_for=_wait(record.waiting_for),
         labels=dict(record.labels),
         description=record.description,
         iteration=record.iteration,
         iterations=record.iterations,
     )
+
+
+def _wait(record: records.WaitRecord | None) -> session.StepWait | None:
+    if record is None:
+        return None
+    return session.StepWait(kind=record.kind, until=moment_or_none(record.until), name=record.name)
 
 
 def event_view(record: records.EventRecord) -> session.EventView:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from opscore.core.types import (
 )
 
 T = TypeVar("T")
+ApprovalStatus = Literal["pending", "approved", "rejected", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class WaitRecord:
     `until`: it ends then at the latest.
     """
 
-    kind: str
+    kind: Literal["time", "signal", "approval"]
     until: Micros | None
     name: str | None
 
@@ -171,7 +172,7 @@ class ApprovalRecord:
     namespace: str
     session_id: str
     step: str
-    status: str
+    status: ApprovalStatus
     workflow: str
     version: str
     title: str

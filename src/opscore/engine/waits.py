@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from opscore.core import events as ev
 from opscore.core.state import Approval, SessionState
 from opscore.core.types import Micros, StepStatus, approval_id_of
-from opscore.engine.records import ApprovalRecord
+from opscore.engine.records import ApprovalRecord, ApprovalStatus
 from opscore.store.rows import ApprovalRow, Changes, TimerRow
 
 OF_WAITS = frozenset(
@@ -95,7 +97,7 @@ def approval_of(row: ApprovalRow) -> ApprovalRecord:
         namespace=row.namespace,
         session_id=row.session_id,
         step=row.step,
-        status=row.status,
+        status=cast("ApprovalStatus", row.status),
         workflow=data.workflow,
         version=data.version,
         title=data.title,

@@ -16,6 +16,8 @@ from opscore.core.trees import is_list, is_map, kind_of, pointer, tree_faults
 from opscore.core.types import SECOND, ErrorInfo, Json, Micros
 from opscore.documents import formatted, load, located
 from opscore.expressions import CelExpressions
+from opscore.json_schema import check_schema
+from opscore.templates import canonical
 
 CASE_KEYS = (
     *("input", "context", "priority", "labels", "start", "steps", "capabilities"),
@@ -94,7 +96,7 @@ def read_mocks(text: str, name: str) -> tuple[list[Case], list[str]]:
     Raises `Invalid` with every mistake, each with line and column.
     """
     document = load(text, name=name)
-    reader = Reader(CelExpressions().check, tree_faults(document.tree))
+    reader = Reader(CelExpressions().check, check_schema, canonical, tree_faults(document.tree))
     cases: list[Case] = []
     files: list[str] = []
     if not reader.faults:

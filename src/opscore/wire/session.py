@@ -73,6 +73,14 @@ class TriggerAccepted(Output, omit_defaults=True):
     error: TaskError | None = None
 
 
+class StepWait(Output):
+    """What a step waits for: `time`, `signal` (`name`) or `approval` (`name` is its id)."""
+
+    kind: Literal["time", "signal", "approval"]
+    until: str | None = None
+    name: str | None = None
+
+
 class StepView(Output):
     """A step of a session: counts for all, task ids for the first hundred.
 
@@ -88,6 +96,7 @@ class StepView(Output):
     started_at: str | None = None
     finished_at: str | None = None
     error: TaskError | None = None
+    waiting_for: StepWait | None = None
     labels: dict[str, str] = {}
     description: str = ""
     iteration: int | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
-from opscore.core.kinds.kind import Kind
+from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.progress import Draft, Refused
 from opscore.core.reading import Reader
 from opscore.core.retry import REJECTED
@@ -304,6 +304,18 @@ def _grant(draft: Draft, step: Step, approval: Approval, by: str | None, reason:
     complete_wait(draft, step, draft.encode(step, output))
 
 
+def _worst(step: Step) -> Worst:
+    request = step.work
+    assert isinstance(request, Request)
+    asked = [each for each in (request.asking, request.escalate) if each is not None]
+    longest = 0
+    for asking in asked:
+        if asking.timeout is None:
+            return Worst(0, None, ("no timeout of the approval",))
+        longest += asking.timeout
+    return Worst(0, longest)
+
+
 APPROVAL = Kind(
     name="approval",
     keys=("approval",),
@@ -312,4 +324,5 @@ APPROVAL = Kind(
     read=_read,
     start=_start,
     due=_due,
+    worst=_worst,
 )

@@ -9,7 +9,7 @@ from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.durations import show_duration
 from opscore.core.expressions import ExpressionScope
-from opscore.core.kinds.kind import Kind
+from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.progress import Draft, Refused, step_ended
 from opscore.core.reading import Reader
 from opscore.core.retry import TIMEOUT
@@ -115,6 +115,11 @@ def _since(state: SessionState, step: str) -> int:
     return state.steps[step].started_at or 0
 
 
+def _worst(step: Step) -> Worst:
+    total = step.timeout.total
+    return Worst(0, total, () if total is not None else ("no timeout",))
+
+
 SIGNAL = Kind(
     name="signal",
     keys=("signal",),
@@ -123,5 +128,6 @@ SIGNAL = Kind(
     read=_read,
     start=_start,
     due=_due,
+    worst=_worst,
     bounded_by="total",
 )

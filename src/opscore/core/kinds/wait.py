@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from opscore.core import events as ev
 from opscore.core.durations import HINT, MOMENT_HINT, parse_duration, parse_moment
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
-from opscore.core.kinds.kind import Kind
+from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.progress import Draft
 from opscore.core.reading import Reader
 from opscore.core.template import Step, Value
@@ -76,6 +76,14 @@ def _due(draft: Draft, step: Step) -> None:
     complete_wait(draft, step, draft.encode(step, None))
 
 
+def _worst(step: Step) -> Worst:
+    wait = step.work
+    assert isinstance(wait, Wait)
+    if wait.until or wait.text.dynamic:
+        return Worst(0, None, ("how long it waits is only known when it runs",))
+    return Worst(0, parse_duration(str(wait.text.tree)))
+
+
 WAIT = Kind(
     name="wait",
     keys=("wait",),
@@ -84,4 +92,5 @@ WAIT = Kind(
     read=_read,
     start=_start,
     due=_due,
+    worst=_worst,
 )
