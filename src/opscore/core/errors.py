@@ -70,12 +70,6 @@ class NotFound(Refusal):
     code, status = "not_found", 404
 
 
-class Forbidden(Refusal):
-    """Known, but not allowed."""
-
-    code, status = "forbidden", 403
-
-
 class Conflict(Refusal):
     """The request does not fit the present state."""
 
