@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from opscore.channels.called import PushChannels
 from opscore.channels.local import Function, LocalAgent
 from opscore.engine.debugging import Debugging
 from opscore.engine.engine import Engine
@@ -14,6 +15,9 @@ from opscore.engine.hooks import Hooks
 from opscore.engine.lifecycle import Lifecycle
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.settings import Settings
+
+DRAIN_SECONDS = 5.0
+"""How long calls to agents may take when the block is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ async def open(  # noqa: A001 - it is called as opscore.open
     damaged, or newer than this program.
     """
     engine = await Engine.open(url, settings=settings)
+    push = PushChannels(engine)
+    push.open()
     try:
         yield Operations(
             engine.lifecycle,
@@ -64,4 +70,5 @@ async def open(  # noqa: A001 - it is called as opscore.open
             engine,
         )
     finally:
+        await push.close(DRAIN_SECONDS)
         await engine.close()

@@ -390,3 +390,25 @@ async def test_a_batch_with_one_wrong_payload_starts_nothing(site: Site) -> None
     assert (reply.status, reply.body["errors"][0]["pointer"]) == (400, "/sessions/1/input")
     after = (await site.call("GET", "/session?workflow=computed&limit=500")).body["sessions"]
     assert len(after) == len(before)
+
+
+async def test_the_secret_of_an_http_agent_is_shown_once(site: Site) -> None:
+    body = {"agentName": "called", "channel": "http", "contactEndpoint": "https://a.example/run"}
+    made = await site.call("POST", "/agent", body)
+    assert made.status == 201
+    assert made.body["signingSecret"].startswith("whsec_")
+    again = await site.call("POST", "/agent", body)
+    assert again.status == 200
+    read = await site.call("GET", f"/agent/{made.body['agentId']}")
+    for reply in (again, read, await site.call("GET", "/agent")):
+        assert b"ecret" not in reply.raw
+
+
+@pytest.mark.parametrize(
+    "endpoint", [None, "", "agent", "ftp://a.example/", "http://u:p@a.example"]
+)
+async def test_an_http_agent_says_where_it_is(site: Site, endpoint: str | None) -> None:
+    body = {"agentName": "nowhere", "channel": "http", "contactEndpoint": endpoint}
+    reply = await site.call("POST", "/agent", body)
+    assert reply.status == 400
+    assert reply.body["errors"][0]["pointer"] == "/contactEndpoint"

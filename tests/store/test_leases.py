@@ -138,7 +138,7 @@ async def test_a_step_sets_the_length_of_its_leases(own: House) -> None:
 
 
 async def test_opening_gives_every_attempt_at_least_the_usual_lease(own: House) -> None:
-    await own.store.renew_leases(own.now, 15 * SECOND)
+    await own.store.renew_leases(own.now, 15 * SECOND, 3600 * SECOND)
     for seconds, expected in ((14, []), (2, [TASK]), (43, [TASK]), (2, [TASK, LONG])):
         own.now += seconds * SECOND
         assert await overdue(own) == expected

@@ -13,6 +13,7 @@ from opscore.api.route import Reply, Routes
 from opscore.api.trigger import trigger
 from opscore.api.views import agent_view, state_view
 from opscore.channels.attempts import attempt_view
+from opscore.channels.http import secret_of
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import Actor
 from opscore.engine.lifecycle import AgentDetails
@@ -58,7 +59,12 @@ async def register_agent(call: Call, body: RegisterAgent) -> Reply:
     record = await call.engine.lifecycle.register_agent(
         details, namespace=call.namespace, actor=call.actor
     )
-    return (created if record.created else ok)(agent_view(record), etag(record))
+    view = agent_view(record)
+    if not record.created:
+        return ok(view, etag(record))
+    if record.channel == "http":
+        view.signing_secret = secret_of(call.engine.signing, record)
+    return created(view, etag(record))
 
 
 @routes.query("/agent", "session:read", ListAgents, {200: AgentPage})

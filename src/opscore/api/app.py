@@ -30,6 +30,7 @@ from opscore.api.problems import (
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
 from opscore.api.upgrade import refuse_upgrade
+from opscore.channels.called import PushChannels
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
@@ -137,6 +138,7 @@ class Application:
         who = ThisMachine() if settings.development else KeyHolders(engine.keys)
         self.context = Context(engine, settings, Access(who))
         self.channel = StreamChannel(self._terms(engine), self._authorise, self._refuse)
+        self.push = PushChannels(engine)
         dispatchers = {
             path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
@@ -181,7 +183,10 @@ class Application:
     async def stop(self) -> None:
         """End waiting requests and live streams, and tell the agents."""
         self.context.stop()
-        await self.channel.stop(self.context.settings.stop_seconds / 2)
+        seconds = self.context.settings.stop_seconds / 2
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.channel.stop(seconds))
+            group.create_task(self.push.close(seconds))
 
     def _authorise(self, scope: Mapping[str, Any]) -> str:
         return self.context.access.allow(scope, CHANNEL_PERMISSION).namespace
@@ -194,6 +199,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None, None]:
+        self.push.open()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(
                 every(self.context.clock, SWEEP_SECONDS, self.channel.sweep)

@@ -7,12 +7,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from opscore.cli.output import print_lines, say
-from opscore.cli.serve import LogLevel, Plan, start
+from opscore.cli.serve import LogLevel, Plan, rules, start
 from opscore.cli.settings import (
     DEFAULT_PORT,
     DEFAULT_URL,
     DEV_DATABASE,
     DatabaseUrl,
+    OutgoingAllow,
     Port,
     Profile,
     WorkflowsDir,
@@ -27,6 +28,7 @@ def dev(
     database_url: DatabaseUrl = f"sqlite:///{DEV_DATABASE}",
     port: Port = DEFAULT_PORT,
     workflows_dir: WorkflowsDir = None,
+    outgoing_allow: OutgoingAllow = "",
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -43,7 +45,16 @@ def dev(
     configure(log_level)
     settings = ServerSettings(host="127.0.0.1", port=port, development=True)
     url = "sqlite:///:memory:" if memory else database_url
-    start(Plan(settings, url, workflows_dir, follow_folder=True, ready=_Greeting(url)))
+    start(
+        Plan(
+            settings,
+            url,
+            workflows_dir,
+            outgoing=rules(outgoing_allow, development=True),
+            follow_folder=True,
+            ready=_Greeting(url),
+        )
+    )
 
 
 class _Greeting:

@@ -23,6 +23,7 @@ from opscore.cli.settings import (
     DatabaseUrl,
     Host,
     LeaseSeconds,
+    OutgoingAllow,
     PayloadLimit,
     Port,
     Profile,
@@ -32,6 +33,7 @@ from opscore.cli.settings import (
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
     from opscore.engine.engine import Engine
+    from opscore.outgoing.addresses import Rules
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], Parameter(help="From which level on to log.")
@@ -56,6 +58,7 @@ def serve(
     workflows_dir: WorkflowsDir = None,
     lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS,
     payload_limit: PayloadLimit = DEFAULT_PAYLOAD_LIMIT,
+    outgoing_allow: OutgoingAllow = "",
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -86,8 +89,20 @@ def serve(
             workflows_dir,
             lease_seconds=lease_seconds,
             payload_limit=payload_limit,
+            outgoing=rules(outgoing_allow),
         )
     )
+
+
+def rules(allow: str, *, development: bool = False) -> Rules:
+    """What agents and callbacks may be called. Raises `Stop` (usage)."""
+    from opscore.outgoing.addresses import LOOPBACK, BadNetwork, Rules, networks
+
+    try:
+        opened = networks(allow.split(","))
+    except BadNetwork as error:
+        raise usage(str(error), "see OPSCORE_OUTGOING_ALLOW") from error
+    return Rules((*opened, *LOOPBACK) if development else opened)
 
 
 def _check_key(api_key: str | None) -> None:
@@ -111,6 +126,7 @@ class Plan:
     workflows_dir: Path | None = None
     lease_seconds: float = DEFAULT_LEASE_SECONDS
     payload_limit: int = DEFAULT_PAYLOAD_LIMIT
+    outgoing: Rules | None = None
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -162,6 +178,7 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
         lease_seconds=plan.lease_seconds,
         payload_limit=plan.payload_limit,
         development=plan.settings.development,
+        outgoing=plan.outgoing or rules(""),
     )
     engine = await Engine.open(plan.database_url, settings=settings)
     try:

@@ -37,6 +37,7 @@ FILE_KEYS = frozenset(
         "workflows_dir",
         "lease_seconds",
         "payload_limit",
+        "outgoing_allow",
     }
 )
 
@@ -67,6 +68,13 @@ PayloadLimit = Annotated[
     Parameter(
         env_var="OPSCORE_PAYLOAD_LIMIT",
         help="The largest input or output of a task, in bytes.",
+    ),
+]
+OutgoingAllow = Annotated[
+    str,
+    Parameter(
+        env_var="OPSCORE_OUTGOING_ALLOW",
+        help="Private networks that agents and callbacks may be called in, comma-separated.",
     ),
 ]
 Profile = Annotated[

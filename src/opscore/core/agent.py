@@ -202,7 +202,7 @@ def register(
         )
         return [event]
     events = change(agent, content, actor, "registered again")
-    failed = agent.condition in {AgentState.ERROR, AgentState.OFFLINE}
+    failed = agent.absent or agent.condition in {AgentState.ERROR, AgentState.OFFLINE}
     if failed and content.channel not in CONNECTING_CHANNELS:
         begun = replace(agent, condition=AgentState.UNKNOWN, absent=False)
         events.append(_change(agent, begun, actor, "registered again"))
@@ -352,6 +352,7 @@ class Availability(StrEnum):
     STARTING = "starting"
     FAILED = "failed"
     UNREADABLE = "unreadable"
+    UNREACHABLE = "unreachable"
     DRAINING = "draining"
     OFFLINE = "offline"
 

@@ -26,6 +26,8 @@ CANCEL_GRACE: Micros = 10 * SECOND
 MAX_ITEMS_PER_COMMIT = 500
 MAX_ITEMS = 10_000
 """Items of one `foreach`."""
+PUSHED = "push:"
+"""How the id of the one implied instance of an agent that we call begins."""
 
 
 class AgentState(StrEnum):

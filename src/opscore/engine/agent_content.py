@@ -11,6 +11,8 @@ import msgspec
 from opscore.core.agent import Agent
 from opscore.core.agent_events import AgentContent
 from opscore.core.errors import Fault, Invalid, TooLarge
+from opscore.outgoing.addresses import Rules
+from opscore.outgoing.request import OutgoingFailed, checked_url
 
 CHANNELS = frozenset({"stream", "http", "agentkit", "a2a", "mcp", "local"})
 NAME_LENGTH = 128
@@ -34,6 +36,18 @@ class AgentDetails:
     schemas: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+def _endpoint_faults(details: AgentDetails) -> list[Fault]:
+    """An agent that we call must say where. Where its name leads is known when it is called."""
+    if details.channel != "http":
+        return []
+    hint = "for example https://agent.example.com/tasks"
+    try:
+        checked_url(details.contact_endpoint or "", Rules(trusted=True))
+    except OutgoingFailed as failure:
+        return [Fault("/contactEndpoint", f"an agent of the channel http: {failure}", hint)]
+    return []
+
+
 CHANGEABLE = frozenset(f.name for f in fields(AgentDetails)) - {"agent_id"}
 
 
@@ -54,6 +68,7 @@ def checked(details: AgentDetails, limit: int) -> AgentContent:
     if details.channel not in CHANNELS:
         hint = f"one of {', '.join(sorted(CHANNELS))}"
         faults.append(Fault("/channel", f"there is no channel {details.channel!r}", hint))
+    faults += _endpoint_faults(details)
     if not 1 <= details.max_in_flight <= MOST_IN_FLIGHT:
         faults.append(Fault("/maxInFlight", f"between 1 and {MOST_IN_FLIGHT}"))
     if faults:

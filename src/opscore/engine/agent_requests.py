@@ -258,7 +258,9 @@ class EndDrain:
 class Arrive:
     """An instance is there. With `holding`, what it does not list returns at once.
 
-    `seat` is called after the commit with the attempts that the instance owns then.
+    `seat` is called after the commit with the attempts that the instance owns then. The implied
+    instance of an agent that we call lists nothing: it owns what the agent had accepted, and calls
+    that ended with an earlier process return.
     """
 
     registry: Registry
@@ -288,17 +290,25 @@ class Arrive:
         other = self.dispatcher.seat(self.instance_id)
         if other is not None and other.agent_id != agent.agent_id:
             raise Conflict(f"instance {self.instance_id} is connected as another agent")
-        owned, stale = self._owned(unit)
-        events = self._events(agent)
+        owned, stale = self._owned(unit, agent)
+        events = self._events(agent) if agent.connects else []
         if events:
             batch.record(agent, events)
         unit.after.append(lambda: self.seat([x for x in owned if x[0] not in unit.freed]))
         return stale
 
-    def _owned(self, unit: Unit) -> tuple[list[Attempt], list[Attempt]]:
+    def _owned(self, unit: Unit, agent: Agent) -> tuple[list[Attempt], list[Attempt]]:
+        held = unit.locked.held.get(self.instance_id, ())
+        if not agent.connects:
+            usual = unit.means.lease
+            accepted = [
+                (x.task_id, x.attempt)
+                for x in held
+                if x.until > unit.now + max(usual, x.heartbeat or 0)
+            ]
+            return Reclaim(self.instance_id, accepted).apply(unit)
         if self.holding is not None:
             return Reclaim(self.instance_id, self.holding).apply(unit)
-        held = unit.locked.held.get(self.instance_id, ())
         return [(x.task_id, x.attempt) for x in held], []
 
     def _events(self, agent: Agent) -> list[ev.AgentEvent]:
@@ -331,6 +341,8 @@ class Depart:
         batch = self.registry.batch(unit)
         agent = batch.by_id(self.agent_id)
         if agent is None or self.presence.is_online(self.agent_id, self.instance_id):
+            return
+        if not agent.connects:
             return
         actor = f"agent:{agent.agent_id}"
         batch.record(agent, [ev.InstanceDisconnected(self.instance_id, actor, self.reason)])

@@ -140,6 +140,14 @@ async def read_history(store: Store, agent_id: str, seq: int, limit: int) -> Pag
     return Paged(found, None)
 
 
+async def journal_end(store: Store, agent_id: str) -> int:
+    """The number of the last event of an agent's journal; 0 when it has none."""
+    seq = 0
+    while rows := await store.agent_journal(agent_id, seq, EVENTS_PER_READ):
+        seq = rows[-1].seq
+    return seq
+
+
 def matches(agent: Agent, capability: str | None, label: str | None, q: str | None) -> bool:
     """Whether an agent is one of those that a list asks for."""
     if capability is not None and capability not in agent.capabilities:

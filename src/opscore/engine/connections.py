@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from opscore.core.agent import Agent
+from opscore.core.agent import Agent, Availability
 from opscore.core.errors import Unavailable
 from opscore.core.types import AgentState, Micros
 from opscore.engine.agent_requests import Arrive, Depart
@@ -51,7 +51,8 @@ def follow(dispatcher: Dispatcher, agent: Agent) -> None:
 class Connection:
     """One connection of one instance, made by `Lifecycle.connect`.
 
-    `stale`: of the attempts that the instance said it holds, those that are not its own any more.
+    `stale`: of the attempts that the instance said it holds, those that are not its own any more;
+    `owned`: those that it holds from before.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Connection:
         polling: bool,
     ) -> None:
         self.stale: list[tuple[str, int]] = []
+        self.owned: list[tuple[str, int]] = []
         self.agent_id = agent.agent_id
         self.instance_id = instance_id
         self._floor = floor
@@ -105,6 +107,7 @@ class Connection:
             self._receiver.close("the agent was deregistered")
             return
         now = floor.now()
+        self.owned = owned
         instance = floor.presence.arrive(self.agent_id, self.instance_id, now, len(owned))
         if self._left:
             return
@@ -124,16 +127,20 @@ class Connection:
         if seat.draining:
             self._receiver.drain(_why_draining(agent))
 
-    def ready(self, max_in_flight: int) -> None:
-        """The instance takes this many attempts at once from now on; 0: none for now."""
+    def ready(self, max_in_flight: int, why: Availability | None = None) -> None:
+        """The instance takes this many attempts at once from now on; 0: none for now, and why."""
         self._max_in_flight = max_in_flight
         if self._seat is None:
             return
-        self._seat.max_in_flight = max_in_flight
+        self._seat.max_in_flight, self._seat.why = max_in_flight, why
         instance = self._floor.presence.instance(self.agent_id, self.instance_id)
         if instance is not None and instance.seat is self._seat:
             instance.max_in_flight = max_in_flight
         self._floor.dispatcher.refresh(self._seat)
+
+    def holds(self, attempt: tuple[str, int]) -> bool:
+        """Whether the attempt, which was handed out here, is not over yet."""
+        return self._seat is not None and self._seat.holding.get(attempt[0]) == attempt[1]
 
     async def heartbeat(self, attempts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         """Still there, and still working on these: extends their leases. The stale ones."""
@@ -143,6 +150,13 @@ class Connection:
         if not attempts:
             return []
         return await self._floor.writer.submit(Beat(attempts, self._namespace, self.instance_id))
+
+    async def keep(
+        self, attempts: Sequence[tuple[str, int]], until: Micros
+    ) -> list[tuple[str, int]]:
+        """Give attempts of an agent that we call so much time. The stale ones among them."""
+        beat = Beat(attempts, self._namespace, self.instance_id, until)
+        return await self._floor.writer.submit(beat)
 
     async def disconnect(self) -> None:
         """The connection is gone; its leases run on until they expire or the next hello."""

@@ -14,6 +14,7 @@ import structlog
 from opscore.core.agent import Agent
 from opscore.core.errors import OpsCoreError
 from opscore.core.lint import Findings
+from opscore.core.push import ACCEPTED
 from opscore.core.template import Template
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.clock import Clock, SystemClock, every
@@ -37,6 +38,8 @@ from opscore.engine.unit import Means, Unit
 from opscore.engine.views import Views
 from opscore.engine.writer import Writer
 from opscore.expressions import CelExpressions
+from opscore.outgoing.request import Outgoing
+from opscore.outgoing.signing import Signing
 from opscore.store.sqlite import SqliteStore
 from opscore.store.store import Store
 
@@ -59,7 +62,12 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, chance: random.Random, settings: Settings
+        self,
+        store: Store,
+        clock: Clock,
+        chance: random.Random,
+        settings: Settings,
+        signing: Signing,
     ) -> None:
         ids = Ids(clock, chance)
         templates = TemplateCache()
@@ -69,9 +77,11 @@ class Engine:
         registry = Registry()
         self.settings = settings
         self.store = store
+        self.outgoing = Outgoing(settings.outgoing)
+        self.signing = signing
         self.feed = Feed()
         self.hooks = Hooks()
-        self._clock = clock
+        self.clock = self._clock = clock
         self._templates = templates
         self._views = Views(store, templates)
         self._writer = Writer(store, means, self._committed)
@@ -140,8 +150,9 @@ class Engine:
     ) -> Engine:
         """Open a given store and start working; the engine closes it in the end."""
         await store.open()
-        engine = cls(store, clock, chance, settings)
         try:
+            root = await store.keep_secret("signing", secrets.token_hex(32))
+            engine = cls(store, clock, chance, settings, Signing(bytes.fromhex(root)))
             await engine._start()
         except BaseException:
             await store.close()
@@ -153,7 +164,7 @@ class Engine:
             self._templates.add(row)
         # Attempts in flight get a whole lease from now: that nobody could be heard while no server
         # ran is not their agents' fault, and no clock that was set forward keeps them for long.
-        await self.store.renew_leases(self.store.now(), self.settings.lease)
+        await self.store.renew_leases(self.store.now(), self.settings.lease, ACCEPTED)
         await self.lifecycle.preload()
         await self.keys.load()
         await self._relay.load()
@@ -271,6 +282,7 @@ class Engine:
         self.hooks.close()
         self._stop.set()
         await asyncio.wait({running})
+        await self.outgoing.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:

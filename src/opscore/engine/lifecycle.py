@@ -11,15 +11,15 @@ from opscore.core.errors import Invalid
 from opscore.core.template import Target
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Json, Micros
 from opscore.core.why import Taker
+from opscore.engine import agent_views as views
 from opscore.engine.agent_content import AgentDetails, checked, checked_changes, plain
 from opscore.engine.agent_requests import Deregister, Order, Patch, Register, Report
-from opscore.engine.agent_views import agent_record, current_state, matches, read_history
 from opscore.engine.bound_sessions import Sessions, update_bound
 from opscore.engine.connections import Connection, Floor, follow
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
 from opscore.engine.records import AgentRecord, Paged, SessionRecord, StateRecord
-from opscore.engine.registry import Registry
+from opscore.engine.registry import AgentsChanged, Registry
 from opscore.engine.revisions import Seen
 from opscore.engine.rollcall import RollCall
 from opscore.engine.seats import Receiver
@@ -28,8 +28,6 @@ from opscore.engine.writer import Writer
 from opscore.store.store import Store
 
 __all__ = ["AgentDetails", "Connection", "Lifecycle", "Receiver", "Sessions"]
-
-EVENTS_PER_READ = 500
 
 
 class Lifecycle:
@@ -60,7 +58,7 @@ class Lifecycle:
         self._presence = Presence()
         self._floor = Floor(writer, dispatcher, registry, self._presence, store.now)
         self._rollcall = RollCall(self._floor, offline_after)
-        registry.changed = self._changed
+        registry.watchers.append(self._changed)
 
     async def preload(self) -> None:
         """Read the agents of the store; they have `offline_after` from now to come back."""
@@ -81,6 +79,14 @@ class Lifecycle:
                 self._dispatcher.leave(seat)
                 seat.receiver.close("the agent was deregistered")
             self._presence.forget(before.agent_id)
+
+    def watch(self, call: AgentsChanged) -> list[Agent]:
+        """Let `call` hear of each agent's changes (before, after), right after their commit.
+
+        The agents that there are now, of all namespaces.
+        """
+        self._registry.watchers.append(call)
+        return self._registry.agents()
 
     # -- registration -----------------------------------------------------------------------
 
@@ -116,10 +122,7 @@ class Lifecycle:
         """Where the journal of an agent that is not registered now ends in the store."""
         if self._registry.find(namespace, agent_id) or self._registry.last_seq(agent_id):
             return 0
-        seq = 0
-        while rows := await self._store.agent_journal(agent_id, seq, EVENTS_PER_READ):
-            seq = rows[-1].seq
-        return seq
+        return await views.journal_end(self._store, agent_id)
 
     async def patch_agent(
         self,
@@ -165,7 +168,7 @@ class Lifecycle:
 
     def _record(self, agent: Agent, *, created: bool = False) -> AgentRecord:
         instances = self._presence.instances(agent.agent_id)
-        return agent_record(agent, instances, online=self._online(agent), created=created)
+        return views.agent_record(agent, instances, online=self._online(agent), created=created)
 
     def _online(self, agent: Agent) -> bool:
         if agent.connects:
@@ -194,7 +197,7 @@ class Lifecycle:
         found: list[AgentRecord] = []
         for agent in named:
             after = cursor is None or agent.agent_name > cursor
-            if after and matches(agent, capability, label, q):
+            if after and views.matches(agent, capability, label, q):
                 record = self._record(agent)
                 if state in (None, record.state):
                     found.append(record)
@@ -233,7 +236,7 @@ class Lifecycle:
         return self._state(agent)
 
     def _state(self, agent: Agent) -> StateRecord:
-        return current_state(agent, self._presence.in_flight(agent.agent_id))
+        return views.current_state(agent, self._presence.in_flight(agent.agent_id))
 
     async def get_state(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> StateRecord:
         """The state now, and who changed it last. Raises NotFound."""
@@ -254,7 +257,7 @@ class Lifecycle:
         agent = self._registry.require(namespace, agent_id)
         if cursor is not None and not cursor.isdecimal():
             raise Invalid(f"{cursor!r} is no cursor of a history")
-        return await read_history(self._store, agent.agent_id, int(cursor or 0), limit)
+        return await views.read_history(self._store, agent.agent_id, int(cursor or 0), limit)
 
     async def drain(
         self,

@@ -31,10 +31,10 @@ def no_agent(agent_id: str) -> NotFound:
 
 
 class Registry:
-    """All agents, by id, name and alias. `changed` hears of each (before, after) once committed."""
+    """All agents, by id, name and alias. Each of `watchers` hears of each (before, after) once committed."""
 
     def __init__(self) -> None:
-        self.changed: AgentsChanged | None = None
+        self.watchers: list[AgentsChanged] = []
         self._agents: dict[str, Agent] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._aliases: dict[tuple[str, str], str] = {}
@@ -102,8 +102,8 @@ class Registry:
             self._ended[agent_id] = seq
         else:
             self._put(agent)
-        if self.changed is not None:
-            self.changed(before, agent)
+        for watcher in self.watchers:
+            watcher(before, agent)
 
     def _put(self, agent: Agent) -> None:
         self._agents[agent.agent_id] = agent

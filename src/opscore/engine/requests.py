@@ -11,7 +11,7 @@ from opscore.core.events import SessionStarted
 from opscore.core.retry import AGENT_LOST, TIMEOUT
 from opscore.core.state import SessionState, TaskState
 from opscore.core.task import Completed, Failed, Outcome, Released
-from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, session_id_of
+from opscore.core.types import PUSHED, SESSION_ENDED, ErrorInfo, Micros, session_id_of
 from opscore.engine.journal import raw
 from opscore.engine.records import SettlementReport, VerdictRecord
 from opscore.engine.revisions import ANY, Expected
@@ -193,11 +193,15 @@ def _outcome(report: SettlementReport) -> Outcome:
 
 @dataclass(slots=True)
 class Beat:
-    """Extend the leases of attempts; answers with those that are not the sender's any more."""
+    """Extend the leases of attempts; answers with those that are not the sender's any more.
+
+    `until`: so long, for work that an agent we call has accepted; nothing makes that lease shorter.
+    """
 
     attempts: Sequence[tuple[str, int]]
     namespace: str | None = None
     instance_id: str | None = None
+    until: Micros = 0
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -216,7 +220,10 @@ class Beat:
             return False
         if self.namespace not in (None, lease.namespace):
             return False
-        unit.changes.extended[task_id] = unit.now + (lease.heartbeat or unit.means.lease)
+        until = unit.now + (lease.heartbeat or unit.means.lease)
+        if lease.instance_id.startswith(PUSHED):
+            until = max(until, lease.until, self.until)
+        unit.changes.extended[task_id] = until
         return True
 
 

@@ -146,12 +146,14 @@ class RollCall:
         """Whether an agent may be given work now."""
         presence = self._floor.presence
         seats = self._floor.dispatcher.seats(agent.agent_id)
-        return core.availability(
+        verdict = core.availability(
             agent,
             in_flight=presence.in_flight(agent.agent_id),
             slots=self._slots(agent),
             connected=bool(seats) or presence.online(agent.agent_id),
         )
+        why = seats[0].why if seats else None
+        return why if why is not None and verdict is Availability.AVAILABLE else verdict
 
     def _slots(self, agent: Agent) -> int:
         seats = self._floor.dispatcher.seats(agent.agent_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
+from opscore.core.agent import Availability
 from opscore.core.matching import Slots
 from opscore.core.types import Micros
 from opscore.engine.projection import queue_name
@@ -54,7 +55,7 @@ class Receiver(Protocol):
 class Seat:
     """One connected instance. `holding`: attempts it was given that are not over.
 
-    `once`: it takes the attempts of one claim, and no more after that.
+    `why`: what keeps an agent that we call from taking more. `once`: it takes the attempts of one claim, and no more after that.
     """
 
     namespace: str
@@ -66,6 +67,7 @@ class Seat:
     idle_since: Micros
     holding: dict[str, int] = field(default_factory=dict[str, int])
     draining: bool = False
+    why: Availability | None = None
     once: bool = False
     served: bool = False
     emptied: asyncio.Event | None = None

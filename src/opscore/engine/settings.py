@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opscore.core.types import SECOND, Micros
+from opscore.outgoing.addresses import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Durations in seconds, sizes in bytes.
 
-    `payload_limit` bounds each task's input and output, and a session's input and context.
+    `payload_limit` bounds each task's input and output, and a session's input and context;
+    `outgoing` says which addresses of agents and callbacks may be called.
     """
 
     lease_seconds: float = 15.0
@@ -19,6 +21,7 @@ class Settings:
     offline_after_seconds: float = 45.0
     payload_limit: int = 262_144
     development: bool = False
+    outgoing: Rules = field(default_factory=Rules)
 
     @property
     def lease(self) -> Micros:

@@ -260,9 +260,18 @@ class SqliteStore(Reads):
     def _delete_rows(self, head: str, keys: Sequence[Sequence[Any]]) -> None:
         self._put(head, keys, ")")
 
-    async def renew_leases(self, now: Micros, lease: Micros) -> None:
+    async def renew_leases(self, now: Micros, lease: Micros, accepted: Micros) -> None:
         """See `Store.renew_leases`."""
-        await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (now, lease)))
+        await self._on_writer(lambda: self._w.execute(sql.RENEW_LEASES, (now, lease, accepted)))
+
+    async def keep_secret(self, name: str, fresh: str) -> str:
+        """See `Store.keep_secret`."""
+
+        def keep() -> str:
+            self._w.execute(sql.KEEP_META, (f"secret:{name}", fresh))
+            return self._w.execute(sql.META, (f"secret:{name}",)).get
+
+        return await self._on_writer(keep)
 
     # -- threads ----------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from opscore.core.types import PUSHED
 from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
@@ -151,7 +152,12 @@ CANDIDATES = (
 )
 LEASES_OF_TASKS = f"select {_columns(LeaseRow)} from leases where task_id in "
 LEASES_OF_INSTANCES = f"select {_columns(LeaseRow)} from leases where instance_id in "
-RENEW_LEASES = "update leases set until = ?1 + max(?2, coalesce(heartbeat, 0))"
+RENEW_LEASES = (
+    "update leases set until = max(?1 + max(?2, coalesce(heartbeat, 0)), "
+    f"iif(instance_id glob '{PUSHED}*', min(until, max(?1 + ?3, coalesce(deadline, 0) + ?2)), 0))"
+)
+KEEP_META = "insert or ignore into meta (key, value) values (?, ?)"
+META = "select value from meta where key = ?"
 LEASES_OF_AGENTS = f"select {_columns(LeaseRow)} from leases where agent_id in "
 
 JOURNAL = (

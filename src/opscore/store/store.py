@@ -148,11 +148,16 @@ class Store(Protocol):
         """What is kept of a request with an `Idempotency-Key`."""
         ...
 
-    async def renew_leases(self, now: Micros, lease: Micros) -> None:
+    async def renew_leases(self, now: Micros, lease: Micros, accepted: Micros) -> None:
         """On opening: every attempt in flight has a whole lease to give a sign of life.
 
-        That is `lease`, or its own where that is longer.
+        That is `lease`, or its own where that is longer. Of what an agent that we call
+        has accepted, the long lease stays, up to `accepted` from now or its own deadline.
         """
+        ...
+
+    async def keep_secret(self, name: str, fresh: str) -> str:
+        """The secret of that name; `fresh` becomes it when there is none yet."""
         ...
 
     async def counts(self) -> dict[str, int]:

@@ -53,7 +53,10 @@ class InstanceView(Output):
 
 
 class AgentView(Output):
-    """An agent as `GET /agent/{agentId}` shows it."""
+    """An agent as `GET /agent/{agentId}` shows it.
+
+    `signingSecret` stands only in the answer that created an agent of the channel `http`.
+    """
 
     agent_id: str
     agent_name: str
@@ -75,6 +78,7 @@ class AgentView(Output):
     last_error: str | None
     created_at: str
     updated_at: str
+    signing_secret: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class AgentPage(Page, kw_only=True):
