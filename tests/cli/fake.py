@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from opscore.wire import agent, session, task
+from opscore.wire import agent, approval, session, task
 from opscore.wire.base import PointedError, Problem
 
 BASE = "/v1/opscore"
@@ -26,6 +26,8 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("PATCH", "session"): session.PatchSession,
     ("POST", "/task"): task.EnqueueTask,
     ("PATCH", "task"): task.PatchTask,
+    ("POST", "approve"): approval.Approve,
+    ("POST", "reject"): approval.Reject,
 }
 
 

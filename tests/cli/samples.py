@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from opscore.wire.agent import AgentPage, AgentView, InstanceView, StateRecord
+from opscore.wire.approval import ApprovalView, Vote
 from opscore.wire.session import (
     EventView,
     History,
@@ -43,6 +44,30 @@ def agent(name: str = "summarizer", agent_id: str = "agt_1", **changes: Any) -> 
         last_error=None,
         created_at=AT,
         updated_at=AT,
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def approval(**changes: Any) -> ApprovalView:
+    view = ApprovalView(
+        approval_id="apr_1-a",
+        session_id="ses_1",
+        step="a",
+        workflow="ship",
+        version="1",
+        status="pending",
+        title="Ship?",
+        details=msgspec.Raw(b'{"n":1}'),
+        content_hash="0" * 64,
+        approvers=["ada", "bob"],
+        quorum=2,
+        votes=[Vote(by="ada", comment="ok")],
+        edited=False,
+        escalated=False,
+        reason="",
+        requested_at=AT,
+        due_at=None,
+        decided_at=None,
     )
     return msgspec.structs.replace(view, **changes)
 

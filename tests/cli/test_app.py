@@ -23,9 +23,10 @@ EXISTING = {
     "workflow": {"apply", "validate", "plan", "test", "diff", "ls", "show"},
     "session": {
         *("start", "ls", "show", "watch", "cancel", "pause", "resume", "retry", "edit", "rm"),
-        "why",
+        *("why", "signal"),
     },
     "task": {"enqueue", "ls", "show", "why", "retry", "fallback", "cancel", "edit"},
+    "approval": {"ls", "show", "approve", "reject"},
     "key": {"create", "ls", "rotate", "revoke"},
 }
 

@@ -21,14 +21,24 @@ from opscore.sdk import (
     SyncClient,
     SyncRun,
 )
+from opscore.sdk.approvals import Approvals
 from opscore.sdk.follow import frames
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
 from opscore.sdk.server import Backoff, Server
-from opscore.sdk.sync import SyncAgents, SyncKeys, SyncSessions, SyncTasks, SyncWorkflows
+from opscore.sdk.sync import (
+    SyncAgents,
+    SyncApprovals,
+    SyncKeys,
+    SyncSessions,
+    SyncTasks,
+    SyncWorkflows,
+)
+from opscore.wire.approval import ApprovalPage
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
 from opscore.wire.why import ReasonView, WhyView
+from tests.cli import samples
 from tests.sdk.conftest import FakeServer, json_answer, problem_answer
 
 
@@ -330,6 +340,43 @@ async def test_the_plain_client(server: FakeServer) -> None:
     await asyncio.to_thread(work)
 
 
+async def test_signals_and_approvals(server: FakeServer) -> None:
+    bodies: list[Any] = []
+
+    async def signal(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.json())
+        return json_answer({"sessionId": "ses_1", "signalId": "s1"}, 202)
+
+    async def approval(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            bodies.append(await request.json())
+        return json_answer(samples.approval())
+
+    async def approvals(request: web.Request) -> web.StreamResponse:
+        bodies.append(dict(request.query))
+        return json_answer(ApprovalPage(approvals=[samples.approval()]))
+
+    server.answer("POST", "/session/ses_1/signal/paid", signal)
+    server.answer("GET", "/approval", approvals)
+    server.answer("GET", "/approval/apr_1-a", approval)
+    server.answer("POST", "/approval/apr_1-a/approve", approval)
+    server.answer("POST", "/approval/apr_1-a/reject", approval)
+    async with Client(server.url) as client:
+        assert await client.run("ses_1").signal("paid", {"n": 1}, signal_id="s1") == "s1"
+        (found,) = (await client.approvals.list()).approvals
+        assert found == await client.approvals.get("apr_1-a")
+        await client.approvals.approve("apr_1-a", found.content_hash, by="ada", details=None)
+        await client.approvals.approve("apr_1-a", found.content_hash)
+        await client.approvals.reject("apr_1-a", comment="no")
+    assert bodies == [
+        {"payload": {"n": 1}, "signalId": "s1"},
+        {"status": "pending"},
+        {"contentHash": "0" * 64, "comment": "", "by": "ada", "details": None},
+        {"contentHash": "0" * 64, "comment": ""},
+        {"comment": "no"},
+    ]
+
+
 async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
     reason = ReasonView(kind="paused", message="paused by ada", since="2026-04-01T12:00:00Z")
     told = WhyView(session_id="ses_1", status="paused", at="2026-04-01T12:00:01Z", reasons=[reason])
@@ -351,6 +398,7 @@ async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
         (SyncWorkflows, Workflows),
         (SyncSessions, Sessions),
         (SyncTasks, Tasks),
+        (SyncApprovals, Approvals),
         (SyncKeys, Keys),
         (SyncRun, Run),
         (SyncClient, Client),

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("opscore.cli.agent:app", "Agents: what they can do and what they are doing."),
     "workflow": ("opscore.cli.workflow:app", "Templates: apply, check, try out, read."),
     "session": ("opscore.cli.session:app", "Sessions: start, follow, control."),
+    "approval": ("opscore.cli.approval:app", "Approvals: what people are asked."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
 }

@@ -151,6 +151,35 @@ async def retry(session: SessionId, /, *, reason: Why = "", common: Common = DEF
 
 
 @app.command
+async def signal(
+    session: SessionId,
+    name: Annotated[str, Parameter(help="The signal that a step waits for.")],
+    /,
+    *words: Words,
+    document: Annotated[
+        str | None, Parameter(name="--payload", help="The payload as JSON, @file.json or @-.")
+    ] = None,
+    signal_id: Annotated[
+        str | None, Parameter(name="--id", help="The same id a second time changes nothing.")
+    ] = None,
+    common: Common = DEFAULTS,
+) -> None:
+    """Send a signal to a session; one that comes before its step waits is kept."""
+    from opscore.cli.remote import connect, part
+
+    if words and document is not None:
+        raise usage("give the payload as words or as --payload, not both")
+    body = given(signalId=signal_id)
+    if document is not None:
+        body["payload"] = read_json(document, "--payload")
+    elif words:
+        body["payload"] = payload(words, None)
+    async with connect(common) as server:
+        answer = await server.post(f"/session/{part(session)}/signal/{part(name)}", body)
+    _told(common, answer, f"{session} has the signal {name} ({answer['signalId']})")
+
+
+@app.command
 async def edit(
     session: SessionId,
     /,

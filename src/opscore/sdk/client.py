@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from opscore.sdk.approvals import Approvals
 from opscore.sdk.calls import Calls
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
@@ -44,6 +45,7 @@ class Client:
         self.workflows = Workflows(self._calls)
         self.sessions = Sessions(self._calls)
         self.tasks = Tasks(self._calls)
+        self.approvals = Approvals(self._calls)
         self.keys = Keys(self._calls)
 
     @classmethod

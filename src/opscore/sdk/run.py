@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from opscore.sdk.calls import Calls
+from opscore.sdk.calls import Calls, body_of, decode
 from opscore.sdk.errors import SessionCancelled, SessionFailed
 from opscore.sdk.follow import ENDINGS, Follower
 from opscore.sdk.server import segment
+from opscore.wire.approval import SignalAccepted
 from opscore.wire.session import EventView, Reason, SessionView
 from opscore.wire.why import WhyView
 
@@ -74,6 +75,12 @@ class Run:
                     pass
             session = await self.status()
         return session
+
+    async def signal(self, name: str, payload: Any = None, *, signal_id: str | None = None) -> str:
+        """Send a signal; gives its id. The same `signal_id` a second time changes nothing."""
+        body = body_of(payload=payload, signalId=signal_id)
+        path = f"{self._path}/signal/{segment(name)}"
+        return decode(await self._calls.change("POST", path, body), SignalAccepted).signal_id
 
     async def cancel(self, reason: str = "") -> None:
         """Stop it: nothing new starts, running attempts are told."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from opscore.sdk.approvals import Approvals
 from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
@@ -113,6 +114,7 @@ class SyncRun(Face[Run]):
     status = plain(Run.status)
     why = plain(Run.why)
     result = plain(Run.result)
+    signal = plain(Run.signal)
     cancel = plain(Run.cancel)
 
 
@@ -170,6 +172,15 @@ class SyncTasks(Face[Tasks]):
     claim = plain(Tasks.claim)
 
 
+class SyncApprovals(Face[Approvals]):
+    """`/approval`."""
+
+    list = plain(Approvals.list)
+    get = plain(Approvals.get)
+    approve = plain(Approvals.approve)
+    reject = plain(Approvals.reject)
+
+
 class SyncKeys(Face[Keys]):
     """`/key`."""
 
@@ -201,6 +212,7 @@ class SyncClient(Face[Client]):
         self.workflows = SyncWorkflows(client.workflows, self.portal)
         self.sessions = SyncSessions(client.sessions, self.portal)
         self.tasks = SyncTasks(client.tasks, self.portal)
+        self.approvals = SyncApprovals(client.approvals, self.portal)
         self.keys = SyncKeys(client.keys, self.portal)
 
     @property
