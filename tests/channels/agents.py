@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from opscore.channels.agentkit import AgentKit
 from opscore.channels.called import PushChannels
 from opscore.engine.lifecycle import AgentDetails
 from opscore.engine.records import AgentRecord
@@ -40,12 +41,14 @@ class Endpoint:
     says: Callable[[Heard], Said]
     url: str = ""
     heard: list[Heard] = field(default_factory=list[Heard])
+    paths: list[str] = field(default_factory=list[str])
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         one = Heard(headers, await request.read(), self.closing)
         self.heard.append(one)
+        self.paths.append(request.path)
         said = self.says(one)
         return said if isinstance(said, web.StreamResponse) else await said
 
@@ -93,10 +96,13 @@ class Push:
 
 
 @asynccontextmanager
-async def pushing(url: str = "sqlite:///:memory:", **settings: Any) -> AsyncGenerator[Push]:
+async def pushing(
+    url: str = "sqlite:///:memory:", agentkit: str | None = None, **settings: Any
+) -> AsyncGenerator[Push]:
     rules = settings.pop("rules", Rules(LOOPBACK))
     async with whole(url, outgoing=rules, **settings) as w:
-        channels = PushChannels(w.engine)
+        kit = None if agentkit is None else AgentKit(agentkit, w.engine.outgoing)
+        channels = PushChannels(w.engine, kit)
         channels.open()
         try:
             yield Push(w, channels)

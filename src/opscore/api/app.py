@@ -11,7 +11,17 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import agent, approval, documentation, key, session, system, task, workflow
+from opscore.api import (
+    agent,
+    approval,
+    documentation,
+    key,
+    notify,
+    session,
+    system,
+    task,
+    workflow,
+)
 from opscore.api.access import Access, KeyHolders, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
@@ -29,12 +39,16 @@ from opscore.api.problems import (
     logged_problem,
 )
 from opscore.api.route import BASE, Operation, Reply, Routes
+from opscore.api.sample import SAMPLE
 from opscore.api.upgrade import refuse_upgrade
+from opscore.channels.agentkit import AgentKit
 from opscore.channels.called import PushChannels
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
 from opscore.engine.clock import every
+from opscore.outgoing.addresses import Rules
+from opscore.outgoing.request import Outgoing
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
@@ -42,6 +56,7 @@ if TYPE_CHECKING:
 
 NOUNS: Sequence[Routes] = (
     agent.routes,
+    notify.routes,
     workflow.routes,
     session.routes,
     approval.routes,
@@ -138,7 +153,8 @@ class Application:
         who = ThisMachine() if settings.development else KeyHolders(engine.keys)
         self.context = Context(engine, settings, Access(who))
         self.channel = StreamChannel(self._terms(engine), self._authorise, self._refuse)
-        self.push = PushChannels(engine)
+        self.agentkit = _agentkit(settings)
+        self.push = PushChannels(engine, self.agentkit)
         dispatchers = {
             path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
@@ -187,6 +203,8 @@ class Application:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.channel.stop(seconds))
             group.create_task(self.push.close(seconds))
+        if self.agentkit is not None:
+            await self.agentkit.outgoing.close()
 
     def _authorise(self, scope: Mapping[str, Any]) -> str:
         return self.context.access.allow(scope, CHANNEL_PERMISSION).namespace
@@ -200,6 +218,8 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None, None]:
         self.push.open()
+        if self.context.settings.development:
+            await self.context.engine.orchestration.create_workflow(SAMPLE)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(
                 every(self.context.clock, SWEEP_SECONDS, self.channel.sweep)
@@ -208,6 +228,13 @@ class Application:
                 yield
             finally:
                 watching.cancel()
+
+
+def _agentkit(settings: ServerSettings) -> AgentKit | None:
+    """The operator named its address, so no rule about addresses applies to it."""
+    if settings.agentkit_url is None:
+        return None
+    return AgentKit(settings.agentkit_url, Outgoing(Rules(trusted=True)))
 
 
 def create_app(engine: Engine, settings: ServerSettings) -> Litestar:

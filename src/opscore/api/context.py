@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opscore.api.access import Access
+from opscore.api.notices import Notices
 from opscore.api.settings import ServerSettings
 from opscore.api.tracing import random_trace_id, trace_of
 from opscore.engine.clock import Clock, SystemClock
@@ -27,6 +28,7 @@ class Context:
     new_trace_id: Callable[[], str] = random_trace_id
     waiting: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     stopping: bool = False
+    notices: Notices = field(default_factory=Notices)
 
     def trace_id_of(self, headers: Mapping[bytes, bytes]) -> str:
         """The trace that a request belongs to: its caller's, or a new one."""

@@ -22,7 +22,7 @@ class ServerSettings:
     `api_key` is a text that the operator chose as a key with all rights; `development` asks for no
     key at all and answers this machine only. `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
     body of a request may take; `depth_limit` bounds the nesting of any JSON, `stop_seconds` a
-    graceful stop.
+    graceful stop. `webhook_secret` is the one with which AgentKit signs, `agentkit_url` where it is.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +35,8 @@ class ServerSettings:
     depth_limit: int = 128
     stop_seconds: float = 10.0
     access_log: bool = False
+    webhook_secret: str | None = field(default=None, repr=False)
+    agentkit_url: str | None = None
 
     def check(self) -> None:
         """Refuse what would leave the door open. Raises `SettingsRefused`."""

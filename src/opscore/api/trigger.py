@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
 import msgspec
 
 from opscore.api.answer import Answer, accepted, ok
@@ -9,7 +13,7 @@ from opscore.api.call import Call
 from opscore.api.views import document
 from opscore.channels.attempts import error_view
 from opscore.channels.documents import payload
-from opscore.core.errors import Fault, Invalid
+from opscore.core.errors import Conflict, Fault, Invalid
 from opscore.core.types import SESSION_ENDED
 from opscore.engine.records import SessionRecord
 from opscore.wire.base import EMPTY_OBJECT
@@ -68,18 +72,37 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
 
 async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | None]:
     if body.workflow_definition is not None:
-        record = await call.engine.orchestration.create_workflow(
-            body.workflow_definition,
-            name_hint=body.workflow_definition_id or "template",
-            namespace=call.namespace,
-        )
-        return record.name, record.version
+        return await _stored(call, body.workflow_definition, body.workflow_definition_id)
     if body.workflow_definition_id is None:
         fault = Fault("/workflowDefinitionId", "Missing", "Or send a workflowDefinition.")
         raise Invalid(
             "Neither workflowDefinitionId nor workflowDefinition is given.", faults=[fault]
         )
     return body.workflow_definition_id, None
+
+
+async def _stored(
+    call: Call, definition: dict[str, Any], name_hint: str | None
+) -> tuple[str, str | None]:
+    """Name and version of an inline definition.
+
+    AgentKit repeats its ids: the same content is the version that is there, other content becomes a
+    version of its own, named after what it says.
+    """
+    create = partial(
+        call.engine.orchestration.create_workflow,
+        name_hint=name_hint or "template",
+        namespace=call.namespace,
+    )
+    try:
+        record = await create(definition)
+    except Conflict as conflict:
+        if conflict.code != "version_exists":
+            raise
+        digest = sha256(msgspec.json.encode(definition, order="sorted")).hexdigest()[:12]
+        version = f"{definition.get('version', '1')}-{digest}"
+        record = await create({**definition, "version": version})
+    return record.name, record.version
 
 
 def _object(raw: msgspec.Raw, pointer: str) -> msgspec.Raw:

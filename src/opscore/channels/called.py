@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import structlog
 
+from opscore.channels.agentkit import AgentKit, AgentKitAgent
 from opscore.channels.http import HttpAgent
 from opscore.channels.push import TICK_SECONDS, Home, PushAgent
 from opscore.core.agent import Agent
@@ -21,9 +22,12 @@ Kind: TypeAlias = Callable[[Agent], PushAgent]
 class PushChannels:
     """The agents of the channels that call: their seats, their leases."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, agentkit: AgentKit | None = None) -> None:
         self._home = home
-        self._kinds: Mapping[str, Kind] = {"http": lambda agent: HttpAgent(agent, home)}
+        self._kinds: Mapping[str, Kind] = {
+            "http": lambda agent: HttpAgent(agent, home),
+            "agentkit": lambda agent: AgentKitAgent(agent, home, agentkit),
+        }
         self._agents: dict[str, PushAgent] = {}
         self._joining: set[str] = set()
         self._cycles: list[asyncio.Task[Any]] = []

@@ -86,7 +86,7 @@ class PushAgent(ABC):
         self._calls: dict[Key, asyncio.Task[Any]] = {}
         self._accepted: set[Key] = set()
         self._connection: Connection | None = None
-        self._ending = False
+        self.ending = False
         self._reasons: dict[Key, str] = {}
         self._finished: Callable[[], object] = lambda: None
 
@@ -142,7 +142,7 @@ class PushAgent(ABC):
             return
         self._accepted = {key for key in self._accepted if connection.holds(key)}
         now = self.home.clock.now()
-        slots = 0 if self._ending else self.slots(now)
+        slots = 0 if self.ending else self.slots(now)
         room = self.circuit.room(slots, len(self._accepted), now) if self.reachable() else 0
         connection.ready(room, Availability.UNREACHABLE if slots and not room else None)
 
@@ -202,13 +202,13 @@ class PushAgent(ABC):
 
     def close(self, reason: str) -> None:
         """Another seat, or none: what is being called is given back."""
-        self._ending = True
+        self.ending = True
         for task in list(self._calls.values()):
             task.cancel()
 
     def finish(self, then: Callable[[], object]) -> None:
         """Begin no call; `then` is called whenever one has ended."""
-        self._ending, self._finished = True, then
+        self.ending, self._finished = True, then
         self.refresh()
 
     # -- one attempt ------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class PushAgent(ABC):
         """Told to end it, or leaving; without either the attempt is over already."""
         if reason is not None:
             await self.settle(failed(attempt, ErrorInfo(CANCELLED, reason)))
-        elif self._ending:
+        elif self.ending:
             await self.settle(SettlementReport(attempt.task_id, attempt.attempt, "released"))
 
     async def _keep(self, attempt: ClaimedAttempt) -> bool:
@@ -277,7 +277,7 @@ class PushAgent(ABC):
                 )
             except Unavailable as error:
                 log.warning("settlement_postponed", **ids, error=error.detail)
-                if self._ending:
+                if self.ending:
                     return
                 await self.home.clock.sleep(TICK_SECONDS)
                 continue

@@ -7,15 +7,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from opscore.cli.output import print_lines, say
-from opscore.cli.serve import LogLevel, Plan, rules, start
+from opscore.cli.serve import LogLevel, Plan, checked_agentkit, rules, start
 from opscore.cli.settings import (
     DEFAULT_PORT,
     DEFAULT_URL,
     DEV_DATABASE,
+    AgentKitUrl,
     DatabaseUrl,
     OutgoingAllow,
     Port,
     Profile,
+    WebhookSecret,
     WorkflowsDir,
 )
 
@@ -29,6 +31,8 @@ def dev(
     port: Port = DEFAULT_PORT,
     workflows_dir: WorkflowsDir = None,
     outgoing_allow: OutgoingAllow = "",
+    webhook_secret: WebhookSecret = None,
+    agentkit_url: AgentKitUrl = None,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -43,7 +47,13 @@ def dev(
 
     del profile  # read by the settings layer before this function is called
     configure(log_level)
-    settings = ServerSettings(host="127.0.0.1", port=port, development=True)
+    settings = ServerSettings(
+        host="127.0.0.1",
+        port=port,
+        development=True,
+        webhook_secret=webhook_secret or None,
+        agentkit_url=checked_agentkit(agentkit_url),
+    )
     url = "sqlite:///:memory:" if memory else database_url
     start(
         Plan(

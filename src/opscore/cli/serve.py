@@ -19,6 +19,7 @@ from opscore.cli.settings import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_PAYLOAD_LIMIT,
     DEFAULT_PORT,
+    AgentKitUrl,
     ApiKey,
     DatabaseUrl,
     Host,
@@ -27,6 +28,7 @@ from opscore.cli.settings import (
     PayloadLimit,
     Port,
     Profile,
+    WebhookSecret,
     WorkflowsDir,
 )
 
@@ -59,6 +61,8 @@ def serve(
     lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS,
     payload_limit: PayloadLimit = DEFAULT_PAYLOAD_LIMIT,
     outgoing_allow: OutgoingAllow = "",
+    webhook_secret: WebhookSecret = None,
+    agentkit_url: AgentKitUrl = None,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -80,7 +84,12 @@ def serve(
 
     configure(log_level, "json")
     settings = ServerSettings(
-        host=host, port=port, api_key=api_key, body_limit=payload_limit + BODY_ROOM
+        host=host,
+        port=port,
+        api_key=api_key,
+        body_limit=payload_limit + BODY_ROOM,
+        webhook_secret=webhook_secret or None,
+        agentkit_url=checked_agentkit(agentkit_url),
     )
     start(
         Plan(
@@ -92,6 +101,20 @@ def serve(
             outgoing=rules(outgoing_allow),
         )
     )
+
+
+def checked_agentkit(url: str | None) -> str | None:
+    """The address of AgentKit, if it can be one. Raises `Stop` (usage)."""
+    from opscore.outgoing.addresses import Rules
+    from opscore.outgoing.request import OutgoingFailed, checked_url
+
+    if not url:
+        return None
+    try:
+        checked_url(url, Rules(trusted=True))
+    except OutgoingFailed as error:
+        raise usage(str(error), "see OPSCORE_AGENTKIT_URL") from error
+    return url
 
 
 def rules(allow: str, *, development: bool = False) -> Rules:

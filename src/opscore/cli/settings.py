@@ -38,6 +38,8 @@ FILE_KEYS = frozenset(
         "lease_seconds",
         "payload_limit",
         "outgoing_allow",
+        "webhook_secret",
+        "agentkit_url",
     }
 )
 
@@ -76,6 +78,17 @@ OutgoingAllow = Annotated[
         env_var="OPSCORE_OUTGOING_ALLOW",
         help="Private networks that agents and callbacks may be called in, comma-separated.",
     ),
+]
+WebhookSecret = Annotated[
+    str | None,
+    Parameter(
+        env_var="OPSCORE_WEBHOOK_SECRET",
+        help="With what AgentKit signs its notices; better set in the environment.",
+    ),
+]
+AgentKitUrl = Annotated[
+    str | None,
+    Parameter(env_var="OPSCORE_AGENTKIT_URL", help="Where AgentKit is."),
 ]
 Profile = Annotated[
     str | None,

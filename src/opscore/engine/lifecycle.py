@@ -81,10 +81,7 @@ class Lifecycle:
             self._presence.forget(before.agent_id)
 
     def watch(self, call: AgentsChanged) -> list[Agent]:
-        """Let `call` hear of each agent's changes (before, after), right after their commit.
-
-        The agents that there are now, of all namespaces.
-        """
+        """Let `call` hear of every change (before, after) after its commit; the agents now."""
         self._registry.watchers.append(call)
         return self._registry.agents()
 
@@ -165,6 +162,11 @@ class Lifecycle:
     async def get_agent(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> AgentRecord:
         """One agent with its instances. Raises NotFound."""
         return self._record(self._registry.require(namespace, agent_id))
+
+    def find_agent(self, agent_id: str, name: str | None, *, namespace: str) -> Agent | None:
+        """The agent with this id (or one that it used), else with this name."""
+        found = self._registry.find(namespace, agent_id)
+        return found or (None if name is None else self._registry.named(namespace, name))
 
     def _record(self, agent: Agent, *, created: bool = False) -> AgentRecord:
         instances = self._presence.instances(agent.agent_id)
