@@ -160,7 +160,8 @@ class House:
         templates.add(TemplateRow("default", "one", "1", "", "digest", TEMPLATE, 1))
         means = Means(SessionCache(), templates, CelExpressions(), 262_144, LEASE)
         self.commits: list[Unit] = []
-        self.writer = Writer(self.store, means, self._published)
+        # Four under way: so that single commands are decided over uncommitted ones.
+        self.writer = Writer(self.store, means, self._published, under_way=((0, 4),))
         self.dispatcher = Dispatcher(self.writer, lambda: self.ids.hex(64), lambda: 0.5)
         self.registry = Registry()
         self.sessions = OneStep(self)

@@ -43,7 +43,12 @@ class House:
         self.templates = TemplateCache()
         self.means = Means(SessionCache(kept), self.templates, EXPRESSIONS, 10_000, 15 * SECOND)
         self.published: list[Unit] = []
-        self.writer = Writer(self.store, self.means, lambda unit, _: self.published.append(unit))
+        self.writer = Writer(
+            self.store,
+            self.means,
+            lambda unit, _: self.published.append(unit),
+            under_way=((0, 4),),  # so that single commands are decided over uncommitted ones
+        )
 
     def template(self, tree: dict[str, Any]) -> Template:
         """Make a template known, as the engine does after its commit."""

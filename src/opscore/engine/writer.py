@@ -24,13 +24,13 @@ T_co = TypeVar("T_co", covariant=True)
 BATCH = 500
 """Commands in one commit, at most; a command that carries many counts as many."""
 
-COMMITS = 2
-"""Batches under way at any time: one is decided while the one before it is committed."""
+UNDER_WAY = ((0, 1), (25, 2), (100, 4))
+"""When so many commands wait, so many batches may be under way.
 
-BUSY_COMMITS = 4
-BUSY_BATCH = 100
-"""So many may be, when so many commands wait: then the writing thread never runs dry. Small batches
-are better merged into one commit, which costs a millisecond however little it holds."""
+One is decided while others are committed, and with four the writing thread never runs dry. But a
+commit costs a millisecond however little it holds, as much as deciding on 25 commands: few commands
+are better merged into one batch than put into the next one beside it.
+"""
 
 log = structlog.get_logger("opscore.writer")
 
@@ -89,9 +89,17 @@ class Writer:
     """Collects commands and commits them in batches.
 
     `published` is called after each commit with the batch and the position of its first event.
+    `under_way`: how many batches may be, see `UNDER_WAY`.
     """
 
-    def __init__(self, store: Store, means: Means, published: Callable[[Unit, int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        means: Means,
+        published: Callable[[Unit, int], None],
+        under_way: Sequence[tuple[int, int]] = UNDER_WAY,
+    ) -> None:
+        self._under_way_at = under_way
         self._store = store
         self._means = means
         self._published = published
@@ -177,7 +185,9 @@ class Writer:
             return self._closed
         if self._suspect:
             return self._under_way == 0
-        return self._under_way < (COMMITS if self._waiting < BUSY_BATCH else BUSY_COMMITS)
+        return self._under_way < max(
+            most for waiting, most in self._under_way_at if self._waiting >= waiting
+        )
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Wait until something that commands or commits bring about holds."""
