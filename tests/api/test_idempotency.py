@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opscore.api.app import NOUNS
+from opscore.api.nouns import NOUNS
 from tests.api.conftest import BASE, Reply, Site
 
 START = {"workflow": "one-step", "input": {"x": 1}}

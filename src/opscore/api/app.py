@@ -11,23 +11,14 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import (
-    agent,
-    approval,
-    documentation,
-    key,
-    notify,
-    session,
-    system,
-    task,
-    workflow,
-)
+from opscore.api import documentation
 from opscore.api.access import Access, KeyHolders, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
 from opscore.api.idempotency import HEADER, once
+from opscore.api.nouns import NOUNS
 from opscore.api.paths import Paths
 from opscore.api.problems import (
     MEDIA_TYPE,
@@ -38,7 +29,7 @@ from opscore.api.problems import (
     log,
     logged_problem,
 )
-from opscore.api.route import BASE, Operation, Reply, Routes
+from opscore.api.route import BASE, Operation, Reply
 from opscore.api.sample import SAMPLE
 from opscore.api.upgrade import refuse_upgrade
 from opscore.channels.agentkit import AgentKit
@@ -54,17 +45,6 @@ if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
     from opscore.engine.engine import Engine
 
-NOUNS: Sequence[Routes] = (
-    agent.routes,
-    notify.routes,
-    workflow.routes,
-    session.routes,
-    approval.routes,
-    task.routes,
-    key.routes,
-    system.routes,
-    documentation.routes,
-)
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
 SWEEP_SECONDS = 5.0
@@ -245,7 +225,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> Litestar:
 def by_path() -> dict[str, list[Operation]]:
     """All declared operations, grouped by path."""
     paths: dict[str, list[Operation]] = {}
-    for noun in NOUNS:
+    for noun in (*NOUNS, documentation.routes):
         for operation in noun.operations:
             paths.setdefault(operation.path, []).append(operation)
     return paths

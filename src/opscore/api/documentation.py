@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from opscore.api import agent, key, openapi, session, system, task, workflow
+from opscore.api import openapi
 from opscore.api.answer import Answer
 from opscore.api.call import Call
+from opscore.api.nouns import NOUNS
 from opscore.api.route import Reply, Routes
 
 routes = Routes("documentation", base="")
@@ -46,9 +47,8 @@ def _cached(call: Call, make: Callable[[], bytes], media_type: bytes) -> Answer:
 @cache
 def described() -> dict[str, Any]:
     """The OpenAPI document of all nouns."""
-    nouns = (agent, workflow, session, task, key, system)
-    collected = [*(noun.routes for noun in nouns), routes]
-    return openapi.document((one.noun, op) for one in collected for op in one.operations)
+    every = (*NOUNS, routes)
+    return openapi.document((one.noun, op) for one in every for op in one.operations)
 
 
 @cache

@@ -1,0 +1,19 @@
+"""The routes of every noun of the API, in the order in which people read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opscore.api import agent, approval, key, notify, session, system, task, workflow
+from opscore.api.route import Routes
+
+NOUNS: Sequence[Routes] = (
+    agent.routes,
+    notify.routes,
+    workflow.routes,
+    session.routes,
+    approval.routes,
+    task.routes,
+    key.routes,
+    system.routes,
+)
