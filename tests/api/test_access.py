@@ -15,6 +15,8 @@ from opscore.api.access import PERMISSIONS, Access, Forbidden, ThisMachine
 from opscore.api.app import by_path, create_app
 from opscore.api.route import Routes
 from opscore.api.settings import ServerSettings, SettingsRefused
+from opscore.engine.bindings import Bindings
+from opscore.engine.registry import Registry
 from tests.api.conftest import BASE, KEY, Site, serving
 
 PUBLIC = {"/health", "/ready", "/openapi.json", "/docs", f"{BASE}/schema/{{name}}"}
@@ -152,7 +154,7 @@ async def test_development_mode_opens_no_channel_to_other_origins(
 
 
 def test_development_mode_refuses_other_machines() -> None:
-    guard = Access(ThisMachine())
+    guard = Access(ThisMachine(), Bindings(Registry()))
     scope = {"client": ("192.0.2.7", 1), "headers": [(b"host", b"localhost")]}
     with pytest.raises(Forbidden, match="this machine"):
         guard.allow(scope, "session:read")

@@ -72,14 +72,9 @@ async def test_agents_of_another_namespace_are_not_there(house: House) -> None:
         house.lifecycle.get_state(mine.agent_id, namespace="theirs"),
         house.lifecycle.drain(mine.agent_id, namespace="theirs"),
         house.lifecycle.deregister(mine.agent_id, namespace="theirs"),
-        house.lifecycle.set_state(mine.agent_id, "idle", namespace="theirs"),
     ):
         with pytest.raises(NotFound):
             await verb
-    with pytest.raises(Conflict):
-        await house.lifecycle.register_agent(
-            AgentDetails("other", agent_id=mine.agent_id), namespace="theirs"
-        )
 
 
 async def test_commands_of_one_batch_see_each_others_effect(house: House) -> None:
@@ -90,7 +85,9 @@ async def test_commands_of_one_batch_see_each_others_effect(house: House) -> Non
         return house.writer.submit(command)
 
     first, second = register("kit"), register("kit")
-    report = Report(house.registry, "default", "new", "idle", None, None, "agent:new", "")
+    report = Report(
+        house.registry, "default", "new", "idle", None, None, "agent:new", "", house.ids.new
+    )
     reported = house.writer.submit(report)
     named, found = register("newcomer", "new"), register("newcomer")
     await asyncio.gather(first, second, reported, named, found)

@@ -90,18 +90,35 @@ async def test_only_the_holder_extends_a_lease(house: House, beat: Beat) -> None
 
 
 async def test_hello_returns_what_is_not_listed_without_a_failure(house: House) -> None:
-    assert await house.all(Reclaim("i2", []), Reclaim("i1", [(TASK, 1), ("tsk_b-1", 1)])) == [
+    assert await house.all(
+        Reclaim("default", "agt_1", "i2", []),
+        Reclaim("default", "agt_1", "i1", [(TASK, 1), ("tsk_b-1", 1)]),
+    ) == [
         ([], []),
         ([(TASK, 1)], [("tsk_b-1", 1)]),
     ]
-    assert await house.all(Reclaim("i1", [(TASK, 2)])) == [([], [(TASK, 2)])]
+    assert await house.all(Reclaim("default", "agt_1", "i1", [(TASK, 2)])) == [([], [(TASK, 2)])]
     task = check(house)["ses_a"].tasks[TASK]
     assert (task.status, task.failures) == (TaskStatus.AVAILABLE, 0)
 
 
+@pytest.mark.parametrize("who", [("elsewhere", "agt_1"), ("default", "agt_2")])
+async def test_nobody_returns_what_another_agents_instance_holds(
+    house: House, who: tuple[str, str]
+) -> None:
+    assert await house.all(Reclaim(*who, "i1", [])) == [([], [])]
+    assert await house.all(Reclaim(*who, "i1", [(TASK, 1)])) == [([], [(TASK, 1)])]
+    assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.RUNNING
+
+
+async def test_only_the_holding_agent_extends_a_lease(house: House) -> None:
+    assert await house.all(Beat([(TASK, 1)], "default", "i1", agent_id="agt_2")) == [[(TASK, 1)]]
+    assert await house.all(Beat([(TASK, 1)], "default", "i1", agent_id="agt_1")) == [[]]
+
+
 async def test_hello_after_the_settlement_in_one_batch_returns_nothing(house: House) -> None:
     settle = OnSession("ses_a", cmd.Settle(TASK, 1, completed(), 0.5))
-    assert await house.all(settle, Reclaim("i1", [])) == [None, ([], [])]
+    assert await house.all(settle, Reclaim("default", "agt_1", "i1", [])) == [None, ([], [])]
     assert check(house)["ses_a"].tasks[TASK].status is TaskStatus.COMPLETED
 
 

@@ -20,6 +20,7 @@ from opscore.core.access import (
 )
 from opscore.core.errors import Forbidden, Invalid, Refusal
 from opscore.core.types import DEFAULT_NAMESPACE, Actor
+from opscore.engine.bindings import Bindings
 from opscore.engine.keys import Keys
 
 __all__ = ["PERMISSIONS", "Access", "Forbidden", "Permission", "Principal", "Unauthenticated"]
@@ -79,11 +80,12 @@ class ThisMachine:
 class Access:
     """What every request has to pass."""
 
-    def __init__(self, who: Who) -> None:
+    def __init__(self, who: Who, bindings: Bindings) -> None:
         self._who = who
+        self._bindings = bindings
 
     def allow(self, scope: Mapping[str, Any], permission: str) -> Principal:
-        """Let a request through that has `permission`.
+        """Let a request through that has `permission`, and acts only as the agent that it may.
 
         Raises `Unauthenticated`, `Forbidden`, or `Invalid` for a namespace that cannot be.
         """
@@ -92,6 +94,10 @@ class Access:
         found = decide(self._who.identify(scope), permission, namespace_of(scope["headers"]))
         if isinstance(found, Denied):
             raise Forbidden(found.detail)
+        if found.agent is not None:
+            named = scope["path_params"].get("agentId")
+            if named is not None:
+                self._bindings.check(found.agent, found.namespace, named)
         return found
 
 

@@ -57,7 +57,7 @@ async def register_agent(call: Call, body: RegisterAgent) -> Reply:
         schemas=body.schemas,
     )
     record = await call.engine.lifecycle.register_agent(
-        details, namespace=call.namespace, actor=call.actor
+        details, bound=call.principal.agent, namespace=call.namespace, actor=call.actor
     )
     view = agent_view(record)
     if not record.created:

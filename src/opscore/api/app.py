@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
 from opscore.api import documentation
-from opscore.api.access import Access, KeyHolders, ThisMachine
+from opscore.api.access import Access, KeyHolders, Principal, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
 SWEEP_SECONDS = 5.0
+REVOKED_SECONDS = 0.5
 CHANNEL_PERMISSION = "agent:work"
 
 
@@ -131,7 +132,7 @@ class Application:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         settings.check()
         who = ThisMachine() if settings.development else KeyHolders(engine.keys)
-        self.context = Context(engine, settings, Access(who))
+        self.context = Context(engine, settings, Access(who, engine.bindings))
         self.channel = StreamChannel(self._terms(engine), self._authorise, self._refuse)
         self.agentkit = _agentkit(settings)
         self.push = PushChannels(engine, self.agentkit)
@@ -186,8 +187,14 @@ class Application:
         if self.agentkit is not None:
             await self.agentkit.outgoing.close()
 
-    def _authorise(self, scope: Mapping[str, Any]) -> str:
-        return self.context.access.allow(scope, CHANNEL_PERMISSION).namespace
+    def _authorise(self, scope: Mapping[str, Any]) -> Principal:
+        return self.context.access.allow(scope, CHANNEL_PERMISSION)
+
+    async def end_revoked(self) -> None:
+        """End everything that was opened with a key that does not count any more."""
+        lives = self.context.engine.keys.ring.lives
+        self.context.end_without(lives)
+        self.channel.drop_without(lives)
 
     async def _refuse(self, scope: Mapping[str, Any], send: Any, refusal: Refusal) -> None:
         await refuse_upgrade(scope, send, refusal, self.context.trace_id_of(dict(scope["headers"])))
@@ -201,13 +208,16 @@ class Application:
         if self.context.settings.development:
             await self.context.engine.orchestration.create_workflow(SAMPLE)
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(
-                every(self.context.clock, SWEEP_SECONDS, self.channel.sweep)
-            )
+            clock = self.context.clock
+            watching = [
+                group.create_task(every(clock, SWEEP_SECONDS, self.channel.sweep)),
+                group.create_task(every(clock, REVOKED_SECONDS, self.end_revoked)),
+            ]
             try:
                 yield
             finally:
-                watching.cancel()
+                for task in watching:
+                    task.cancel()
 
 
 def _agentkit(settings: ServerSettings) -> AgentKit | None:

@@ -8,10 +8,10 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opscore.api.answer import Receive
-from opscore.core.errors import Invalid, Refusal
+from opscore.core.errors import Forbidden, Invalid, Refusal
 
 if TYPE_CHECKING:
-    from opscore.api.access import Principal
+    from opscore.api.access import Permission, Principal
     from opscore.api.context import Context
     from opscore.core.types import Actor
     from opscore.engine.engine import Engine
@@ -58,6 +58,20 @@ class Call:
         """Who is written into the journal."""
         return self.principal.actor
 
+    @property
+    def acting_as(self) -> str | None:
+        """The id of the only agent as which the request may act; None: as any.
+
+        Raises Forbidden when that agent is not registered.
+        """
+        bound = self.principal.agent
+        return None if bound is None else self.engine.bindings.agent_id(bound, self.namespace)
+
+    def need(self, permission: Permission) -> None:
+        """Raises Forbidden when the request lacks a right that only some of its content needs."""
+        if permission not in self.principal.permissions:
+            raise Forbidden(f"This needs the right `{permission}`.")
+
     def part(self, name: str) -> str:
         """A parameter of the path."""
         return self.scope["path_params"][name]
@@ -91,13 +105,13 @@ class Call:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(_outcome(work))
             leaving = group.create_task(self._left())
-            self.context.waiting.add(leaving)
+            self.context.waiting[leaving] = self.principal
             if self.context.stopping:
                 leaving.cancel()
             try:
                 await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                self.context.waiting.discard(leaving)
+                self.context.waiting.pop(leaving, None)
                 leaving.cancel()
                 working.cancel()
         if working.cancelled():

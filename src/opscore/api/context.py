@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opscore.api.access import Access
+from opscore.api.access import Access, Principal
 from opscore.api.notices import Notices
 from opscore.api.settings import ServerSettings
 from opscore.api.tracing import random_trace_id, trace_of
@@ -26,7 +26,9 @@ class Context:
     access: Access
     clock: Clock = field(default_factory=SystemClock)
     new_trace_id: Callable[[], str] = random_trace_id
-    waiting: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    waiting: dict[asyncio.Task[None], Principal] = field(
+        default_factory=dict[asyncio.Task[None], Principal]
+    )
     stopping: bool = False
     notices: Notices = field(default_factory=Notices)
 
@@ -39,3 +41,9 @@ class Context:
         self.stopping = True
         for task in list(self.waiting):
             task.cancel()
+
+    def end_without(self, lives: Callable[[str], bool]) -> None:
+        """Make those answer that wait with a key that does not count any more."""
+        for task, principal in list(self.waiting.items()):
+            if principal.key_id is not None and not lives(principal.key_id):
+                task.cancel()

@@ -46,7 +46,7 @@ async def get_key(call: Call) -> Reply:
 
 @routes.plain("DELETE", "/key/{keyId}", "admin", {204: None})
 async def revoke_key(call: Call) -> Reply:
-    """Revoke a key: it lets nobody in any more."""
+    """Revoke a key: it lets nobody in any more, and what was opened with it ends."""
     await call.engine.keys.revoke(call.part("keyId"), reach=call.principal.reach)
     return NO_CONTENT
 

@@ -97,7 +97,7 @@ async def list_tasks(call: Call, query: ListTasks) -> Reply:
 async def settle_tasks(call: Call, body: SettleTasks) -> Reply:
     """Settle a batch of attempts; each gets its own verdict, after the commit."""
     records = await call.engine.orchestration.settle(
-        reports_of(body.settlements), namespace=call.namespace
+        reports_of(body.settlements), agent_id=call.acting_as, namespace=call.namespace
     )
     return ok(Verdicts(verdicts=[verdict_view(one) for one in records]))
 
@@ -164,7 +164,7 @@ async def fallback_task(call: Call) -> Reply:
 async def heartbeat_task(call: Call, body: AttemptBeat) -> Reply:
     """Extend the lease of one attempt."""
     await call.engine.orchestration.heartbeat_task(
-        call.part("taskId"), body.attempt, namespace=call.namespace
+        call.part("taskId"), body.attempt, agent_id=call.acting_as, namespace=call.namespace
     )
     return _done(call, body.attempt)
 
@@ -173,7 +173,12 @@ async def heartbeat_task(call: Call, body: AttemptBeat) -> Reply:
 async def report_progress(call: Call, body: AttemptProgress) -> Reply:
     """Tell how far an attempt is."""
     await call.engine.orchestration.progress(
-        call.part("taskId"), body.attempt, body.fraction, body.message, namespace=call.namespace
+        call.part("taskId"),
+        body.attempt,
+        body.fraction,
+        body.message,
+        agent_id=call.acting_as,
+        namespace=call.namespace,
     )
     return _done(call, body.attempt)
 
@@ -210,7 +215,9 @@ async def fail_attempt(call: Call, body: FailAttempt) -> Reply:
 
 async def _settle_one(call: Call, report: SettlementReport) -> Answer:
     orchestration = call.engine.orchestration
-    (record,) = await orchestration.settle([report], namespace=call.namespace)
+    (record,) = await orchestration.settle(
+        [report], agent_id=call.acting_as, namespace=call.namespace
+    )
     match record.verdict:
         case "recorded":
             return ok(verdict_view(record))

@@ -72,6 +72,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
 
 async def _definition(call: Call, body: TriggerWorkflow) -> tuple[str, str | None]:
     if body.workflow_definition is not None:
+        call.need("operate")  # a newer version is what everybody starts from then on
         return await _stored(call, body.workflow_definition, body.workflow_definition_id)
     if body.workflow_definition_id is None:
         fault = Fault("/workflowDefinitionId", "Missing", "Or send a workflowDefinition.")

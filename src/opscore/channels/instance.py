@@ -14,6 +14,7 @@ import structlog
 
 from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
+from opscore.core.access import Principal
 from opscore.core.errors import Invalid, OpsCoreError, Refusal, StaleAttempt
 from opscore.core.types import Micros
 from opscore.engine.records import ClaimedAttempt, SettlementReport
@@ -82,6 +83,7 @@ class InstanceStream:
         "_writing",
         "agent_id",
         "heard_at",
+        "key_id",
         "writing_since",
     )
 
@@ -89,14 +91,15 @@ class InstanceStream:
         self,
         terms: Terms,
         agent_id: str,
-        namespace: str,
+        principal: Principal,
         *,
         receive: Receive,
         send: Send,
     ) -> None:
         self._terms = terms
         self.agent_id = agent_id
-        self._namespace = namespace
+        self._namespace = principal.namespace
+        self.key_id = principal.key_id
         self._receive = receive
         self._send = send
         self._group: asyncio.TaskGroup | None = None
@@ -195,7 +198,7 @@ class InstanceStream:
             receiver=self,
             namespace=self._namespace,
         )
-        self._connection = connection
+        self._connection, self.agent_id = connection, connection.agent_id  # not an alias of it
         welcome = wire.Welcome(
             agent_id=self.agent_id,
             lease_seconds=self._terms.lease_seconds,
@@ -263,6 +266,7 @@ class InstanceStream:
                 message.attempt,
                 message.fraction,
                 message.message,
+                agent_id=self.agent_id,
                 namespace=self._namespace,
             )
         except StaleAttempt:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from opscore.channels.instance import Dropped, InstanceStream, Terms
+from opscore.core.access import Principal
 from opscore.core.errors import Refusal
 from opscore.core.types import SECOND
 
@@ -29,14 +30,14 @@ SLOW_SECONDS = 30.0
 class StreamChannel:
     """All WebSocket connections of one server.
 
-    `authorise` takes an ASGI scope and gives the namespace, or raises a `Refusal`, which `refuse`
-    answers.
+    `authorise` takes an ASGI scope and gives who may act as the agent, or raises a `Refusal`, which
+    `refuse` answers.
     """
 
     def __init__(
         self,
         terms: Terms,
-        authorise: Callable[[Mapping[str, Any]], str],
+        authorise: Callable[[Mapping[str, Any]], Principal],
         refuse: Callable[[Mapping[str, Any], Send, Refusal], Awaitable[None]],
     ) -> None:
         self._terms = terms
@@ -51,7 +52,7 @@ class StreamChannel:
         """The ASGI application for one connection."""
         await receive()  # websocket.connect
         try:
-            namespace = self._authorise(scope)
+            principal = self._authorise(scope)
         except Refusal as refusal:
             await self._refuse(scope, send, refusal)
             return
@@ -60,7 +61,7 @@ class StreamChannel:
             return
         await send({"type": "websocket.accept"})
         agent_id: str = scope["path_params"]["agentId"]
-        stream = InstanceStream(self._terms, agent_id, namespace, receive=receive, send=send)
+        stream = InstanceStream(self._terms, agent_id, principal, receive=receive, send=send)
         await self._run(stream)
 
     async def _run(self, stream: InstanceStream) -> None:
@@ -88,6 +89,12 @@ class StreamChannel:
                 stream.drop(f"nothing was heard for {silence:g} seconds")
             elif writing is not None and now - writing > SLOW_SECONDS * SECOND:
                 stream.drop(f"nothing was read for {SLOW_SECONDS:g} seconds")
+
+    def drop_without(self, lives: Callable[[str], bool]) -> None:
+        """Drop every peer that came with a key that does not count any more."""
+        for stream in list(self.streams):
+            if stream.key_id is not None and not lives(stream.key_id):
+                stream.drop("its key does not count any more")
 
     async def stop(self, seconds: float) -> None:
         """Tell every instance that the server goes away; wait for settlements in flight."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from opscore.core import agent as core
 from opscore.core import agent_events as ev
 from opscore.core import commands as cmd
 from opscore.core.agent import Agent
-from opscore.core.errors import Conflict
+from opscore.core.errors import Conflict, Forbidden
 from opscore.core.progress import Refused
 from opscore.core.task import Released
 from opscore.core.types import SYSTEM, Micros
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
-from opscore.engine.registry import AgentBatch, Registry, no_agent
+from opscore.engine.registry import AgentBatch, Registry
 from opscore.engine.requests import Reclaim
 from opscore.engine.revisions import Seen, agent_revision, check_seen
 from opscore.engine.unit import CancelNotice, Means, Unit, raise_refused
@@ -30,7 +31,9 @@ class Register:
     """Register an agent or update it: found by `agent_id`, else by its name.
 
     An id that is new for a known name becomes an alias of that agent. `fresh_id` is used when none
-    was given, `stored_seq` is where the journal of `agent_id` ends in the store.
+    was given, `stored_seq` is where the journal of `agent_id` ends in the store. `foreign`: another
+    namespace has, or had, an agent of this id; here it becomes an alias, so that neither finds
+    anything of the other's. `bound`: the only agent that may be registered.
     """
 
     registry: Registry
@@ -40,16 +43,23 @@ class Register:
     content: ev.AgentContent
     actor: str
     stored_seq: int = 0
+    foreign: bool = False
+    bound: str | None = None
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
         """Nothing: agents are in memory."""
 
     def apply(self, unit: Unit) -> tuple[Agent, bool]:
-        """The agent, and whether it is new. Raises Conflict when the name is another agent's."""
+        """The agent, and whether it is new.
+
+        Raises Conflict when the name is another agent's, Forbidden for another than the bound one.
+        """
         batch = self.registry.batch(unit)
         found = batch.find(self.namespace, self.agent_id) if self.agent_id else None
         named = batch.named(self.namespace, self.content.agent_name)
+        if self.bound is not None:
+            self._check_bound(self.bound, found, named)
         if found is None and named is None:
             return self._create(batch), True
         if found is not None and named is not None and found.agent_id != named.agent_id:
@@ -60,11 +70,22 @@ class Register:
             found = None
         return self._update(batch, found or named)
 
+    def _check_bound(self, bound: str, found: Agent | None, named: Agent | None) -> None:
+        other = found is not None and found.agent_name != bound
+        if other or self.content.agent_name != bound:
+            raise Forbidden(f"This key acts only as the agent {bound}.")
+        if found is None and named is not None and self.agent_id is not None:
+            raise Forbidden(f"The agent {bound} has another id; a key bound to it adds none.")
+
     def _create(self, batch: AgentBatch) -> Agent:
-        agent_id = self.agent_id or self.fresh_id
-        _check_free(batch, self.namespace, agent_id, self.content.agent_name)
-        agent = Agent(agent_id, self.namespace, batch.last_seq(agent_id, self.stored_seq))
-        return batch.record(agent, core.register(agent, self.content, self.actor))
+        agent_id, seq, aliases = _place(
+            batch, self.agent_id, self.fresh_id, self.stored_seq, foreign=self.foreign
+        )
+        if not batch.may_take(self.namespace, self.content.agent_name, agent_id):
+            raise Conflict(f"the name {self.content.agent_name} is not free yet; try again")
+        agent = Agent(agent_id, self.namespace, seq)
+        content = replace(self.content, aliases=aliases)
+        return batch.record(agent, core.register(agent, content, self.actor))
 
     def _update(self, batch: AgentBatch, agent: Agent | None) -> tuple[Agent, bool]:
         assert agent is not None
@@ -81,11 +102,18 @@ def _taken(name: str, holder: Agent) -> Conflict:
     return Conflict(f"the name {name} belongs to agent {holder.agent_id}")
 
 
-def _check_free(batch: AgentBatch, namespace: str, agent_id: str, name: str) -> None:
-    if batch.by_id(agent_id) is not None:
-        raise Conflict(f"the id {agent_id} is taken")
-    if not batch.may_take(namespace, name, agent_id):
-        raise Conflict(f"the name {name} is not free yet; try again")
+def _place(
+    batch: AgentBatch, wanted: str | None, fresh_id: str, stored_seq: int, *, foreign: bool
+) -> tuple[str, int, tuple[str, ...]]:
+    """Under which id a new agent is kept, where that id's journal ends, and the agent's aliases.
+
+    What one namespace calls its agents tells another nothing, and takes nothing from it.
+    """
+    if wanted is None:
+        return fresh_id, 0, ()
+    if foreign or batch.by_id(wanted) is not None:
+        return fresh_id, 0, (wanted,)
+    return wanted, batch.last_seq(wanted, stored_seq), ()
 
 
 @dataclass(slots=True)
@@ -130,14 +158,16 @@ class Report:
     reported_at: str | None
     actor: str
     reason: str
+    new_id: Callable[[str], str]
     stored_seq: int = 0
+    foreign: bool = False
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
         """Nothing: agents are in memory."""
 
     def apply(self, unit: Unit) -> Agent:
-        """The agent. Raises NotFound when the id is one of another namespace."""
+        """The agent. Raises Conflict when a new one can have no name."""
         batch = self.registry.batch(unit)
         agent = batch.find(self.namespace, self.agent_id)
         events: list[ev.AgentEvent] = []
@@ -150,15 +180,15 @@ class Report:
         return batch.record(agent, [*events, core.report(known, *said)])
 
     def _provisional(self, batch: AgentBatch) -> tuple[Agent, list[ev.AgentEvent]]:
-        if batch.by_id(self.agent_id) is not None:
-            raise no_agent(self.agent_id)
-        free = batch.may_take(self.namespace, self.agent_id, self.agent_id)
+        agent_id, seq, aliases = _place(
+            batch, self.agent_id, self.new_id("agt_"), self.stored_seq, foreign=self.foreign
+        )
+        free = batch.may_take(self.namespace, self.agent_id, agent_id)
         name = self.agent_id if free else f"provisional:{self.agent_id}"
-        if not batch.may_take(self.namespace, name, self.agent_id):
+        if not batch.may_take(self.namespace, name, agent_id):
             raise _taken(name, batch.named(self.namespace, name) or Agent(self.agent_id, ""))
-        content = ev.AgentContent(name, "", (), "agentkit", None, 1, {}, {}, {}, ())
-        seq = batch.last_seq(self.agent_id, self.stored_seq)
-        agent = Agent(self.agent_id, self.namespace, seq)
+        content = ev.AgentContent(name, "", (), "agentkit", None, 1, {}, {}, {}, aliases)
+        agent = Agent(agent_id, self.namespace, seq)
         return agent, core.register(agent, content, self.actor, provisional=True)
 
 
@@ -287,9 +317,7 @@ class Arrive:
         batch = self.registry.batch(unit)
         agent = batch.require(self.namespace, self.agent_id)
         self.presence.check_room(agent.agent_id, self.instance_id)
-        other = self.dispatcher.seat(self.instance_id)
-        if other is not None and other.agent_id != agent.agent_id:
-            raise Conflict(f"instance {self.instance_id} is connected as another agent")
+        self.dispatcher.check_instance(agent.agent_id, self.instance_id)
         owned, stale = self._owned(unit, agent)
         events = self._events(agent) if agent.connects else []
         if events:
@@ -298,7 +326,10 @@ class Arrive:
         return stale
 
     def _owned(self, unit: Unit, agent: Agent) -> tuple[list[Attempt], list[Attempt]]:
+        mine = (agent.namespace, agent.agent_id)
         held = unit.locked.held.get(self.instance_id, ())
+        held = [x for x in held if (x.namespace, x.agent_id) == mine]
+        reclaim = partial(Reclaim, *mine, self.instance_id)
         if not agent.connects:
             usual = unit.means.lease
             accepted = [
@@ -306,9 +337,9 @@ class Arrive:
                 for x in held
                 if x.until > unit.now + max(usual, x.heartbeat or 0)
             ]
-            return Reclaim(self.instance_id, accepted).apply(unit)
+            return reclaim(accepted).apply(unit)
         if self.holding is not None:
-            return Reclaim(self.instance_id, self.holding).apply(unit)
+            return reclaim(self.holding).apply(unit)
         return [(x.task_id, x.attempt) for x in held], []
 
     def _events(self, agent: Agent) -> list[ev.AgentEvent]:

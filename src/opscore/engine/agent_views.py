@@ -11,6 +11,7 @@ from opscore.core.types import AgentState
 from opscore.engine.journal import decode_agent
 from opscore.engine.presence import Instance
 from opscore.engine.records import AgentRecord, InstanceRecord, Paged, StateRecord
+from opscore.engine.registry import Registry
 from opscore.engine.revisions import agent_revision
 from opscore.store.rows import StoredEvent
 from opscore.store.store import Store
@@ -138,6 +139,19 @@ async def read_history(store: Store, agent_id: str, seq: int, limit: int) -> Pag
                 found.append(record)
         seq = rows[-1].seq
     return Paged(found, None)
+
+
+async def trail(
+    store: Store, registry: Registry, namespace: str, agent_id: str | None
+) -> tuple[int, bool]:
+    """Of an id that no agent here has: where its journal ends, and whether that is another's."""
+    if agent_id is None or registry.find(namespace, agent_id):
+        return 0, False
+    if await store.agent_owner(agent_id) not in (None, namespace):
+        return 0, True
+    if registry.last_seq(agent_id):
+        return 0, False
+    return await journal_end(store, agent_id), False
 
 
 async def journal_end(store: Store, agent_id: str) -> int:

@@ -64,11 +64,17 @@ class Attempts:
         return await self._t.writer.submit(command)
 
     async def heartbeat_task(
-        self, task_id: str, attempt: int, *, namespace: str = DEFAULT_NAMESPACE
+        self,
+        task_id: str,
+        attempt: int,
+        *,
+        agent_id: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
-        """Extend one lease. Raises StaleAttempt, NotFound."""
+        """Extend one lease, of that agent if one is given. Raises StaleAttempt, NotFound."""
         self._known(task_id)
-        if await self._t.writer.submit(Beat([(task_id, attempt)], namespace)):
+        beat = Beat([(task_id, attempt)], namespace, agent_id=agent_id)
+        if await self._t.writer.submit(beat):
             raise StaleAttempt(f"attempt {attempt} of task {task_id} is not the current one")
 
     async def progress(
@@ -78,13 +84,15 @@ class Attempts:
         fraction: float | None,
         message: str,
         *,
+        agent_id: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         """Note how far a running attempt is: kept in memory, shown, not journaled.
 
-        It is a sign of life too. Raises StaleAttempt, NotFound.
+        It is a sign of life too. `agent_id`: only of that agent's attempts. Raises StaleAttempt,
+        NotFound.
         """
-        await self.heartbeat_task(task_id, attempt, namespace=namespace)
+        await self.heartbeat_task(task_id, attempt, agent_id=agent_id, namespace=namespace)
         self._progress[task_id] = (attempt, fraction, message)
 
     def progress_of(self, task_id: str) -> tuple[float | None, str]:
@@ -108,7 +116,7 @@ class Attempts:
         holding: Sequence[tuple[str, int]] | None = None,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> list[ClaimedAttempt]:
-        """Long-poll for attempts; [] when none came in time. Raises NotFound.
+        """Long-poll for attempts; [] when none came in time. Raises NotFound, Conflict.
 
         With `holding`, attempts of the instance that it does not list return at once.
         """
@@ -138,7 +146,8 @@ class Attempts:
         agent = self._t.find_agent(namespace, agent_id)
         await self._t.seen(agent, instance_id)
         if holding is not None:
-            await self._t.writer.submit(Reclaim(instance_id, holding))
+            reclaim = Reclaim(namespace, agent.agent_id, instance_id, holding)
+            await self._t.writer.submit(reclaim)
         return await self._t.dispatcher.claim_now(self._seat(agent, instance_id, max, Poll()))
 
     async def claim_later(
@@ -165,6 +174,7 @@ class Attempts:
         return poll.attempts
 
     def _seat(self, agent: Agent, instance_id: str, slots: int, poll: Poll) -> Seat:
+        self._t.dispatcher.check_instance(agent.agent_id, instance_id)
         queues = queues_of(agent.namespace, agent.agent_name, agent.capabilities)
         return Seat(
             namespace=agent.namespace,

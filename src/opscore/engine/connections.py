@@ -149,7 +149,8 @@ class Connection:
             instance.last_seen = self._floor.now()
         if not attempts:
             return []
-        return await self._floor.writer.submit(Beat(attempts, self._namespace, self.instance_id))
+        beat = Beat(attempts, self._namespace, self.instance_id, agent_id=self.agent_id)
+        return await self._floor.writer.submit(beat)
 
     async def keep(
         self, attempts: Sequence[tuple[str, int]], until: Micros

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from opscore.core.errors import OpsCoreError
+from opscore.core.errors import Conflict, OpsCoreError
 from opscore.core.types import SECOND
 from opscore.engine.claims import ClaimTasks, Uncommitted
 from opscore.engine.clock import Clock
@@ -77,6 +77,12 @@ class Dispatcher:
     def seat(self, instance_id: str) -> Seat | None:
         """The seat of an instance."""
         return self._seats.get(instance_id)
+
+    def check_instance(self, agent_id: str, instance_id: str) -> None:
+        """Raises Conflict when another agent is connected under this instance id."""
+        seat = self._seats.get(instance_id)
+        if seat is not None and seat.agent_id != agent_id:
+            raise Conflict(f"instance {instance_id} is connected as another agent")
 
     # -- what commits bring -----------------------------------------------------------------
 

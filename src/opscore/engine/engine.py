@@ -16,6 +16,7 @@ from opscore.core.errors import OpsCoreError
 from opscore.core.lint import Findings
 from opscore.core.push import ACCEPTED
 from opscore.core.template import Template
+from opscore.engine.bindings import Bindings
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.clock import Clock, SystemClock, every
 from opscore.engine.debugging import Debugging
@@ -98,6 +99,7 @@ class Engine:
             offline_after=settings.offline_after,
             payload_limit=settings.payload_limit,
         )
+        self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
         explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
         self.debugging = Debugging(store, self.orchestration, explanations)

@@ -32,7 +32,7 @@ class _Accepted:
 
 
 class KeyRing:
-    """All keys by id, and by the digests that let in now. `changed` is called after each change."""
+    """All keys by id, and by the digests that let in now."""
 
     def __init__(self, now: Callable[[], Micros]) -> None:
         self._now = now
@@ -40,7 +40,6 @@ class KeyRing:
         self._accepted: dict[bytes, _Accepted] = {}
         self._used: dict[str, Micros] = {}
         self._unwritten: dict[str, Micros] = {}
-        self.changed: Callable[[], None] = _nothing
 
     def load(self, rows: Iterable[StoredKey]) -> None:
         """Know exactly the keys that the store has."""
@@ -51,7 +50,6 @@ class KeyRing:
             self._accept(key)
             if row.last_used_at is not None:
                 self._used[key.key_id] = max(row.last_used_at, self._used.get(key.key_id, 0))
-        self.changed()
 
     def verify(self, token: bytes) -> Identity | None:
         """Who comes with this text; None for a text that does not let in (any more).
@@ -102,7 +100,6 @@ class KeyRing:
                 self._accepted.pop(digest, None)
         self._keys[key.key_id] = key
         self._accept(key)
-        self.changed()
 
     def _accept(self, key: Key) -> None:
         identity = identity_of(key)
@@ -139,7 +136,3 @@ class KeyBatch:
         self._unit.changes.keys[key.key_id] = KeyRow(key.key_id, key.namespace, _encode(key))
         self._unit.after.append(lambda: self._ring.put(key))
         return key
-
-
-def _nothing() -> None:
-    """Nobody listens yet."""

@@ -91,17 +91,18 @@ class Lifecycle:
         self,
         details: AgentDetails,
         *,
+        bound: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> AgentRecord:
         """Register an agent, or update it: found by its id, else by its name.
 
-        The same content again changes nothing. Raises Invalid, TooLarge, and Conflict when the
-        name or the id is another agent's.
+        The same content again changes nothing. `bound`: the only name that may be registered.
+        Raises Invalid, TooLarge, Conflict when the name is another agent's, Forbidden.
         """
         content = checked(details, self._limit)
         agent_id = details.agent_id
-        stored = await self._journal_end(namespace, agent_id) if agent_id is not None else 0
+        stored, foreign = await views.trail(self._store, self._registry, namespace, agent_id)
         command = Register(
             self._registry,
             namespace,
@@ -110,16 +111,12 @@ class Lifecycle:
             content,
             str(actor),
             stored,
+            foreign,
+            bound,
         )
         agent, created = await self._writer.submit(command)
         self._presence.see(agent.agent_id, self._store.now())
         return self._record(agent, created=created)
-
-    async def _journal_end(self, namespace: str, agent_id: str) -> int:
-        """Where the journal of an agent that is not registered now ends in the store."""
-        if self._registry.find(namespace, agent_id) or self._registry.last_seq(agent_id):
-            return 0
-        return await views.journal_end(self._store, agent_id)
 
     async def patch_agent(
         self,
@@ -228,11 +225,10 @@ class Lifecycle:
         if not state.strip() or not agent_id:
             raise Invalid("a report names an agent and a state")
         said = plain(details, "details", self._limit) if details is not None else None
-        stored = await self._journal_end(namespace, agent_id)
+        stored, foreign = await views.trail(self._store, self._registry, namespace, agent_id)
         who = str(actor or Actor("agent", agent_id))
-        command = Report(
-            self._registry, namespace, agent_id, state, said, reported_at, who, reason, stored
-        )
+        words = (state, said, reported_at, who, reason)
+        command = Report(self._registry, namespace, agent_id, *words, self._new_id, stored, foreign)
         agent = await self._writer.submit(command)
         self._presence.see(agent.agent_id, self._store.now())
         return self._state(agent)

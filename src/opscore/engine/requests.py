@@ -195,6 +195,7 @@ def _outcome(report: SettlementReport) -> Outcome:
 class Beat:
     """Extend the leases of attempts; answers with those that are not the sender's any more.
 
+    The sender is as much as is given of namespace, instance and agent.
     `until`: so long, for work that an agent we call has accepted; nothing makes that lease shorter.
     """
 
@@ -202,6 +203,7 @@ class Beat:
     namespace: str | None = None
     instance_id: str | None = None
     until: Micros = 0
+    agent_id: str | None = None
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -217,6 +219,8 @@ class Beat:
         if lease is None or lease.attempt != attempt or task_id in unit.changes.unleased:
             return False
         if self.instance_id not in (None, lease.instance_id):
+            return False
+        if self.agent_id not in (None, lease.agent_id):
             return False
         if self.namespace not in (None, lease.namespace):
             return False
@@ -271,9 +275,12 @@ def _why_over(lease: LeaseRow, until: Micros, now: Micros) -> ErrorInfo | None:
 class Reclaim:
     """An instance says what it still holds: what it does not list returns at once.
 
-    Answers (owned, stale): of the attempts listed, those it owns and those it does not.
+    Answers (owned, stale): of the attempts listed, those it owns and those it does not. Whoever
+    gives the id of another agent's instance owns nothing of it and returns nothing.
     """
 
+    namespace: str
+    agent_id: str
     instance_id: str
     holding: Sequence[tuple[str, int]]
     weight: int = 1
@@ -288,7 +295,7 @@ class Reclaim:
         owned: list[tuple[str, int]] = []
         for lease in unit.locked.held.get(self.instance_id, ()):
             pair = (lease.task_id, lease.attempt)
-            if lease.task_id in unit.changes.unleased:
+            if lease.task_id in unit.changes.unleased or not self._mine(lease):
                 continue
             if pair in listed:
                 owned.append(pair)
@@ -296,6 +303,9 @@ class Reclaim:
                 self._return(unit, lease)
         stale = [pair for pair in self.holding if pair not in set(owned)]
         return owned, stale
+
+    def _mine(self, lease: LeaseRow) -> bool:
+        return (lease.namespace, lease.agent_id) == (self.namespace, self.agent_id)
 
     def _return(self, unit: Unit, lease: LeaseRow) -> None:
         state = unit.session(lease.session_id)

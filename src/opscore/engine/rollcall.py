@@ -45,7 +45,8 @@ class RollCall:
             await floor.writer.submit(self._arrive(agent, instance_id, actor))
         if not attempts:
             return []
-        return await floor.writer.submit(Beat(attempts, agent.namespace, instance_id))
+        beat = Beat(attempts, agent.namespace, instance_id, agent_id=agent.agent_id)
+        return await floor.writer.submit(beat)
 
     def _arrive(self, agent: Agent, instance_id: str, actor: str) -> Arrive:
         floor = self._floor

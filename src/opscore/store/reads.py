@@ -47,6 +47,11 @@ class Reads:
         """See `Store.agent_journal`."""
         return await self._read(StoredEvent, sql.AGENT_JOURNAL, (agent_id, after, limit))
 
+    async def agent_owner(self, agent_id: str) -> str | None:
+        """See `Store.agent_owner`."""
+        rows = await self._read(str, sql.AGENT_OWNER, (agent_id,))
+        return rows[0] if rows else None
+
     async def session(self, session_id: str) -> SessionRow | None:
         """See `Store.session`."""
         rows = await self._read(SessionRow, sql.SESSION, (session_id,))

@@ -177,6 +177,7 @@ AGENT_JOURNAL = (
     f"select {AGENT_EVENT_COLUMNS} from agent_events where agent_id = ? and seq > ? "
     "order by seq limit ?"
 )
+AGENT_OWNER = "select namespace from agent_events where agent_id = ? limit 1"
 TASK_EVENTS = (
     f"select {EVENT_COLUMNS} from events where session_id = ? "
     "and json_extract(data, '$.task_id') = ? order by seq"

@@ -83,6 +83,10 @@ class Store(Protocol):
         """Events of one agent with seq > `after`, in order."""
         ...
 
+    async def agent_owner(self, agent_id: str) -> str | None:
+        """The namespace whose agent has, or had, this id; None: nobody's."""
+        ...
+
     async def session(self, session_id: str) -> SessionRow | None:
         """One header."""
         ...
