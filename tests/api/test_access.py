@@ -13,6 +13,7 @@ from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
 from opscore.api.access import PERMISSIONS, Access, Forbidden, ThisMachine
 from opscore.api.app import by_path, create_app
+from opscore.api.limits import Shares
 from opscore.api.route import Routes
 from opscore.api.settings import ServerSettings, SettingsRefused
 from opscore.engine.bindings import Bindings
@@ -154,7 +155,7 @@ async def test_development_mode_opens_no_channel_to_other_origins(
 
 
 def test_development_mode_refuses_other_machines() -> None:
-    guard = Access(ThisMachine(), Bindings(Registry()))
+    guard = Access(ThisMachine(), Bindings(Registry()), Shares(lambda: 0, 1, 1))
     scope = {"client": ("192.0.2.7", 1), "headers": [(b"host", b"localhost")]}
     with pytest.raises(Forbidden, match="this machine"):
         guard.allow(scope, "session:read")

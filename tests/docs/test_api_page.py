@@ -15,6 +15,7 @@ import pytest
 from opscore.api import problems
 from opscore.api.access import PERMISSIONS, Forbidden, Unauthenticated
 from opscore.api.app import by_path
+from opscore.api.limits import TooMany
 from opscore.core import errors
 from opscore.core.access import GRANTS
 from opscore.wire.task import VerdictWord
@@ -75,7 +76,7 @@ def test_the_verdicts_and_statuses_are_those_of_the_code() -> None:
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, errors.Refusal)
     ]
-    known = {*refusals, Unauthenticated.status, Forbidden.status}
+    known = {*refusals, Unauthenticated.status, Forbidden.status, TooMany.status}
     assert set(map(int, first_cells("## Refusals"))) == known
 
 

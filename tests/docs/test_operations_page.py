@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from opscore.api.settings import ServerSettings
 from opscore.cli import exits
 from opscore.cli.settings import FILE_KEYS
 from opscore.engine.settings import Settings
@@ -37,6 +38,8 @@ def test_the_defaults_are_those_of_the_code() -> None:
     }
     assert float(row["OPSCORE_LEASE_SECONDS"]) == Settings().lease_seconds
     assert int(row["OPSCORE_PAYLOAD_LIMIT"]) == Settings().payload_limit
+    assert int(row["OPSCORE_KEY_REQUESTS"]) == ServerSettings().key_requests
+    assert int(row["OPSCORE_KEY_CONNECTIONS"]) == ServerSettings().key_connections
 
 
 def test_the_keys_of_the_file_and_the_exit_codes_are_those_of_the_code() -> None:

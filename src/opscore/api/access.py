@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from opscore.api.limits import Shares
 from opscore.api.settings import is_loopback
 from opscore.core.access import (
     EVERY_NAMESPACE,
@@ -80,18 +81,23 @@ class ThisMachine:
 class Access:
     """What every request has to pass."""
 
-    def __init__(self, who: Who, bindings: Bindings) -> None:
+    def __init__(self, who: Who, bindings: Bindings, shares: Shares) -> None:
         self._who = who
         self._bindings = bindings
+        self.shares = shares
 
     def allow(self, scope: Mapping[str, Any], permission: str) -> Principal:
         """Let a request through that has `permission`, and acts only as the agent that it may.
 
-        Raises `Unauthenticated`, `Forbidden`, or `Invalid` for a namespace that cannot be.
+        Raises `Unauthenticated`, `Forbidden`, `TooMany`, or `Invalid` for a namespace that cannot
+        be.
         """
         if permission == "public":
             return ANYBODY
-        found = decide(self._who.identify(scope), permission, namespace_of(scope["headers"]))
+        identity = self._who.identify(scope)
+        if identity.key_id is not None:
+            self.shares.take(identity.key_id)
+        found = decide(identity, permission, namespace_of(scope["headers"]))
         if isinstance(found, Denied):
             raise Forbidden(found.detail)
         if found.agent is not None:

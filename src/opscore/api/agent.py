@@ -216,6 +216,7 @@ async def claim_tasks(call: Call, body: ClaimTasks) -> Reply:
         namespace=call.namespace,
     )
     if not attempts and body.wait_seconds > 0:
+        call.check_room()
         # Only now the two tasks that waiting beside the connection costs.
         waiting = orchestration.claim_later(
             agent_id,

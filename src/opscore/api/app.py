@@ -18,6 +18,7 @@ from opscore.api.body import ClientGone, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
 from opscore.api.idempotency import HEADER, once
+from opscore.api.limits import Shares
 from opscore.api.nouns import NOUNS
 from opscore.api.paths import Paths
 from opscore.api.problems import (
@@ -132,8 +133,11 @@ class Application:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         settings.check()
         who = ThisMachine() if settings.development else KeyHolders(engine.keys)
-        self.context = Context(engine, settings, Access(who, engine.bindings))
-        self.channel = StreamChannel(self._terms(engine), self._authorise, self._refuse)
+        shares = Shares(engine.store.now, settings.key_requests, settings.key_connections)
+        self.context = Context(engine, settings, Access(who, engine.bindings, shares))
+        self.channel = StreamChannel(
+            self._terms(engine), self._authorise, self._refuse, shares.connection
+        )
         self.agentkit = _agentkit(settings)
         self.push = PushChannels(engine, self.agentkit)
         dispatchers = {

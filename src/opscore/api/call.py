@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opscore.api.answer import Receive
+from opscore.api.limits import TooMany
 from opscore.core.errors import Forbidden, Invalid, Refusal
 
 if TYPE_CHECKING:
@@ -100,8 +101,21 @@ class Call:
         """Do `work` until it is done, the client leaves, or the server stops (then None).
 
         Work that waits for long (claims, `Prefer: wait`, live streams) goes through here, so that
-        nothing is given to a client that is gone and a stop does not wait for the time-out.
+        nothing is given to a client that is gone and a stop does not wait for the time-out. A key
+        that has its share of open connections does not wait at all.
         """
+        try:
+            with self.context.access.shares.connection(self.principal.key_id):
+                return await self._while_present(work)
+        except TooMany:
+            work.close()
+            return None
+
+    def check_room(self) -> None:
+        """Raises `TooMany` when the key has its share of open connections."""
+        self.context.access.shares.check_room(self.principal.key_id)
+
+    async def _while_present(self, work: Coroutine[Any, Any, T]) -> T | None:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(_outcome(work))
             leaving = group.create_task(self._left())

@@ -74,9 +74,15 @@ class DirectCycle:
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Counts what arrives of a head, and gives it a deadline."""
+    """Counts what arrives of a head, and gives it a deadline.
+
+    When there are more than `most` connections, the one that has kept us waiting for a head for
+    longest makes room: whoever parks connections cannot keep others out.
+    """
 
     head_seconds: ClassVar[float] = 30.0
+    most: ClassVar[int] = 10_000
+    parked: ClassVar[dict[BoundedConnection, None]] = {}
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
@@ -86,6 +92,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        if len(self.connections) > self.most and self.parked:
+            oldest = next(iter(self.parked))
+            oldest._unwatch()
+            oldest.transport.abort()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -120,11 +130,13 @@ class BoundedConnection(HttpToolsProtocol):
     def _watch(self) -> None:
         late = HeadTooSlow("The headers did not arrive in time.")
         self._deadline = self.loop.call_later(self.head_seconds, self._refuse, late)
+        self.parked[self] = None
 
     def _unwatch(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+            self.parked.pop(self, None)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed is refused as everything else is."""
@@ -142,10 +154,12 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def connection_class(seconds: float) -> type[BoundedConnection]:
-    """The protocol class for connections whose heads must arrive within `seconds`."""
+def connection_class(seconds: float, connections: int) -> type[BoundedConnection]:
+    """The protocol class of one server: heads must arrive within `seconds`."""
 
     class TimedConnection(BoundedConnection):
         head_seconds = seconds
+        most = connections
+        parked: ClassVar[dict[BoundedConnection, None]] = {}
 
     return TimedConnection

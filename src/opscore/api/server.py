@@ -17,7 +17,7 @@ import uvicorn
 from opscore.api.app import Application
 from opscore.api.connection import connection_class
 from opscore.api.settings import ServerSettings
-from opscore.api.tuning import tune_interpreter
+from opscore.api.tuning import most_connections, tune_interpreter
 from opscore.core.errors import OpsCoreError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def url_of(listener: socket.socket) -> str:
 def _config(application: Application, engine: Engine, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=connection_class(settings.head_seconds),
+        http=connection_class(settings.head_seconds, settings.connections or most_connections()),
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=MESSAGE_LIMIT + engine.settings.payload_limit,

@@ -168,6 +168,7 @@ async def stream_session(call: Call) -> Reply:
     """Follow a session's events live (SSE), from `Last-Event-ID` on, until it ends."""
     session_id = call.part("sessionId")
     await call.engine.orchestration.get_session(session_id, namespace=call.namespace)
+    call.check_room()
     return SessionStream(call, session_id, _last_seen(call))
 
 

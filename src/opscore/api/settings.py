@@ -21,8 +21,10 @@ class ServerSettings:
 
     `api_key` is a text that the operator chose as a key with all rights; `development` asks for no
     key at all and answers this machine only. `body_limit` is in bytes; `head_seconds` and `body_seconds` bound the time that the head and the
-    body of a request may take; `depth_limit` bounds the nesting of any JSON, `stop_seconds` a
-    graceful stop. `webhook_secret` is the one with which AgentKit signs, `agentkit_url` where it is.
+    body of a request may take; `key_requests` (a second) and `key_connections` are the share of one
+    key, `connections` bounds all together (None: what the system allows); `depth_limit` bounds the
+    nesting of any JSON, `stop_seconds` a graceful stop. `webhook_secret` is the one with which
+    AgentKit signs, `agentkit_url` where it is.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +36,9 @@ class ServerSettings:
     body_seconds: float = 30.0
     depth_limit: int = 128
     stop_seconds: float = 10.0
+    key_requests: int = 10_000
+    key_connections: int = 20_000
+    connections: int | None = None
     access_log: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
     agentkit_url: str | None = None

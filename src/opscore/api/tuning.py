@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 
 SWITCH_INTERVAL = 0.0001
+SPARE_DESCRIPTORS = 256
+"""For the database, the log and what the interpreter opens."""
+CONNECTIONS_WITHOUT_LIMIT = 100_000
 GC_THRESHOLDS = (100_000, 50, 100)
 
 
@@ -19,3 +23,20 @@ def tune_interpreter() -> None:
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def most_connections() -> int:
+    """How many connections this process can have, after raising its limit as far as it may."""
+    if sys.platform == "win32":
+        return CONNECTIONS_WITHOUT_LIMIT
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_WITHOUT_LIMIT + SPARE_DESCRIPTORS
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # macOS refuses more than the kernel allows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    most = most if soft == resource.RLIM_INFINITY else min(soft, most)
+    return max(64, most - SPARE_DESCRIPTORS)

@@ -59,7 +59,7 @@ async def main(folder: Path, keep: int) -> None:
             await serving
 
     async with asyncio.TaskGroup() as group:
-        settings = ServerSettings(port=0, api_key=KEY)
+        settings = ServerSettings(port=0, api_key=KEY, key_requests=1_000_000)
         serving = group.create_task(serve(engine, settings, listener, ready=url.set_result))
         await answer({"url": told, "run": load.run, "commits": commits, "rawLimit": raw})
         await stop()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeAlias
 
 import structlog
@@ -31,7 +32,8 @@ class StreamChannel:
     """All WebSocket connections of one server.
 
     `authorise` takes an ASGI scope and gives who may act as the agent, or raises a `Refusal`, which
-    `refuse` answers.
+    `refuse` answers. `hold` takes the key's id and counts its connection for as long as it lasts, or
+    raises a `Refusal`.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class StreamChannel:
         terms: Terms,
         authorise: Callable[[Mapping[str, Any]], Principal],
         refuse: Callable[[Mapping[str, Any], Send, Refusal], Awaitable[None]],
+        hold: Callable[[str | None], AbstractContextManager[None]],
     ) -> None:
         self._terms = terms
         self._authorise = authorise
         self._refuse = refuse
+        self._hold = hold
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -51,18 +55,20 @@ class StreamChannel:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """The ASGI application for one connection."""
         await receive()  # websocket.connect
-        try:
-            principal = self._authorise(scope)
-        except Refusal as refusal:
-            await self._refuse(scope, send, refusal)
-            return
-        if self._stopping:
-            await send({"type": "websocket.close", "code": 1012})
-            return
-        await send({"type": "websocket.accept"})
-        agent_id: str = scope["path_params"]["agentId"]
-        stream = InstanceStream(self._terms, agent_id, principal, receive=receive, send=send)
-        await self._run(stream)
+        with ExitStack() as held:
+            try:
+                principal = self._authorise(scope)
+                held.enter_context(self._hold(principal.key_id))
+            except Refusal as refusal:
+                await self._refuse(scope, send, refusal)
+                return
+            if self._stopping:
+                await send({"type": "websocket.close", "code": 1012})
+                return
+            await send({"type": "websocket.accept"})
+            agent_id: str = scope["path_params"]["agentId"]
+            stream = InstanceStream(self._terms, agent_id, principal, receive=receive, send=send)
+            await self._run(stream)
 
     async def _run(self, stream: InstanceStream) -> None:
         self.streams.add(stream)

@@ -16,6 +16,8 @@ from opscore.cli.exits import Stop, failure, usage
 from opscore.cli.output import complain, print_lines, say
 from opscore.cli.settings import (
     DEFAULT_DATABASE,
+    DEFAULT_KEY_CONNECTIONS,
+    DEFAULT_KEY_REQUESTS,
     DEFAULT_LEASE_SECONDS,
     DEFAULT_PAYLOAD_LIMIT,
     DEFAULT_PORT,
@@ -23,6 +25,8 @@ from opscore.cli.settings import (
     ApiKey,
     DatabaseUrl,
     Host,
+    KeyConnections,
+    KeyRequests,
     LeaseSeconds,
     OutgoingAllow,
     PayloadLimit,
@@ -47,6 +51,7 @@ MIN_KEY = 32
 LAST_PORT = 65_535
 LEASE_BOUNDS = (1.0, 3600.0)
 PAYLOAD_BOUNDS = (1024, 64 * 1024 * 1024)
+SHARE_BOUNDS = (1, 1_000_000)
 BODY_ROOM = 768 * 1024
 """What a request may add to the largest payload."""
 
@@ -63,6 +68,8 @@ def serve(
     outgoing_allow: OutgoingAllow = "",
     webhook_secret: WebhookSecret = None,
     agentkit_url: AgentKitUrl = None,
+    key_requests: KeyRequests = DEFAULT_KEY_REQUESTS,
+    key_connections: KeyConnections = DEFAULT_KEY_CONNECTIONS,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -79,6 +86,8 @@ def serve(
     _check_bounds(
         "the payload limit", payload_limit, PAYLOAD_BOUNDS, "bytes (OPSCORE_PAYLOAD_LIMIT)"
     )
+    _check_bounds("a key's share", key_requests, SHARE_BOUNDS, "a second (OPSCORE_KEY_REQUESTS)")
+    _check_bounds("a key's share", key_connections, SHARE_BOUNDS, "(OPSCORE_KEY_CONNECTIONS)")
     from opscore.api.settings import ServerSettings
     from opscore.telemetry.logs import configure
 
@@ -90,6 +99,8 @@ def serve(
         body_limit=payload_limit + BODY_ROOM,
         webhook_secret=webhook_secret or None,
         agentkit_url=checked_agentkit(agentkit_url),
+        key_requests=key_requests,
+        key_connections=key_connections,
     )
     start(
         Plan(

@@ -24,6 +24,8 @@ DEV_DATABASE = ".opscore/ops.db"
 DEFAULT_PORT = 8700
 DEFAULT_LEASE_SECONDS = 15.0
 DEFAULT_PAYLOAD_LIMIT = 262_144
+DEFAULT_KEY_REQUESTS = 10_000
+DEFAULT_KEY_CONNECTIONS = 20_000
 SETTINGS_FILE = "opscore.toml"
 FILE_KEYS = frozenset(
     {
@@ -40,6 +42,8 @@ FILE_KEYS = frozenset(
         "outgoing_allow",
         "webhook_secret",
         "agentkit_url",
+        "key_requests",
+        "key_connections",
     }
 )
 
@@ -89,6 +93,18 @@ WebhookSecret = Annotated[
 AgentKitUrl = Annotated[
     str | None,
     Parameter(env_var="OPSCORE_AGENTKIT_URL", help="Where AgentKit is."),
+]
+KeyRequests = Annotated[
+    int,
+    Parameter(
+        env_var="OPSCORE_KEY_REQUESTS", help="How many requests one key may make, per second."
+    ),
+]
+KeyConnections = Annotated[
+    int,
+    Parameter(
+        env_var="OPSCORE_KEY_CONNECTIONS", help="How many connections one key may hold open."
+    ),
 ]
 Profile = Annotated[
     str | None,

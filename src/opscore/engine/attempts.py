@@ -72,9 +72,10 @@ class Attempts:
         namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         """Extend one lease, of that agent if one is given. Raises StaleAttempt, NotFound."""
-        self._known(task_id)
+        session_id = self._session_of(task_id)
         beat = Beat([(task_id, attempt)], namespace, agent_id=agent_id)
         if await self._t.writer.submit(beat):
+            await self._require(task_id, session_id, namespace)
             raise StaleAttempt(f"attempt {attempt} of task {task_id} is not the current one")
 
     async def progress(
@@ -188,6 +189,14 @@ class Attempts:
             draining=agent.state is AgentState.DRAINING,
         )
 
-    def _known(self, task_id: str) -> None:
-        if session_id_of(task_id) is None:
+    async def _require(self, task_id: str, session_id: str, namespace: str) -> None:
+        try:
+            await self._t.views.header(session_id, namespace)
+        except NotFound:
+            raise NotFound(f"there is no task {task_id}") from None
+
+    def _session_of(self, task_id: str) -> str:
+        session_id = session_id_of(task_id)
+        if session_id is None:
             raise NotFound(f"there is no task {task_id}")
+        return session_id
