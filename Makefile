@@ -34,6 +34,10 @@ demo: $(VENV)/.ready-runtime ## Run the main job end to end on this machine
 test: $(VENV)/.ready-dev ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: uat
+uat: $(VENV)/.ready-dev ## Run the acceptance scenarios of docs/uat.md
+	@$(BIN)/python -m pytest -v tests/uat $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, generated files
 	@echo "check: format" && $(BIN)/ruff format --check --quiet .

@@ -21,6 +21,8 @@ from opscore.api.app import Application
 from opscore.api.server import listen, serve
 from opscore.api.settings import ServerSettings
 from opscore.engine.engine import Engine
+from opscore.engine.settings import Settings
+from opscore.outgoing.addresses import Rules
 
 KEY = "a-key-for-tests-that-is-long-enough-0123"
 BASE = "/v1/opscore"
@@ -98,10 +100,14 @@ class Site:
 
 @asynccontextmanager
 async def serving(
-    settings: ServerSettings, *, headers: dict[str, str] | None = None
+    settings: ServerSettings,
+    *,
+    headers: dict[str, str] | None = None,
+    rules: Rules | None = None,
 ) -> AsyncGenerator[Site, None]:
     """Serve over a new engine until the block ends; then the stop must be graceful."""
-    engine = await Engine.open("sqlite:///:memory:")
+    outgoing = Settings(outgoing=rules or Rules())
+    engine = await Engine.open("sqlite:///:memory:", settings=outgoing)
     listener = listen("127.0.0.1", 0)
     up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     made: list[Application] = []

@@ -15,7 +15,7 @@ import pytest_asyncio
 from opscore.api.settings import ServerSettings
 from opscore.core.types import SECOND
 from opscore.engine.clock import SystemClock
-from tests.api.conftest import KEY, Reply, Site, serving
+from tests.api.conftest import COMPUTED, KEY, Reply, Site, serving
 
 SECRET = "the-secret-that-agentkit-signs-with"
 NOTIFY = "/internal/agent/notify"
@@ -313,3 +313,22 @@ async def test_development_has_the_sample(dev: Site, site: Site) -> None:
     capabilities = [task["agentCapability"] for task in tasks]
     assert capabilities == ["test_capability", "another_capability"]
     assert (await site.call("GET", "/workflow/sample_workflow_id")).status == 404
+
+
+async def test_a_callback_has_its_secret_and_its_state(dev: Site) -> None:
+    await dev.call("POST", "/workflow", COMPUTED)
+    start = {"workflow": "computed", "callback": {"url": "https://a.example/done"}}
+    made = (await dev.call("POST", "/session", start)).good
+    assert made["callbackSecret"].startswith("whsec_")
+    read = await dev.call("GET", f"/session/{made['sessionId']}")
+    assert read.good["callback"]["url"] == "https://a.example/done"
+    assert b"whsec_" not in read.raw
+    many = (
+        await dev.call("POST", "/session/batch", {"sessions": [start, {"workflow": "computed"}]})
+    ).good
+    assert list(many["callbackSecrets"]) == many["sessionIds"][:1]
+    bad = await dev.call("POST", "/session", {**start, "callback": {"url": "http://10.0.0.1/"}})
+    assert (bad.status, bad.body["errors"][0]["pointer"]) == (400, "/callback/url")
+    plain = (await dev.call("POST", "/session", {"workflow": "computed"})).good
+    assert "callbackSecret" not in plain
+    assert (await dev.call("GET", f"/session/{plain['sessionId']}")).good["callback"] is None

@@ -53,13 +53,23 @@ async def start_session(call: Call, body: StartSession) -> Reply:
         priority=body.priority,
         labels=body.labels,
         trace_id=call.trace_id,
+        callback=body.callback.url if body.callback else None,
         namespace=call.namespace,
         actor=call.actor,
     )
     record = await outcome(call, session_id)
     if record is not None:
         return ok(session_view(record), applied(call))
-    return accepted(SessionAccepted(session_id=session_id))
+    return accepted(
+        SessionAccepted(
+            session_id=session_id, callback_secret=secret(call, session_id, body.callback)
+        )
+    )
+
+
+def secret(call: Call, session_id: str, callback: object) -> str | msgspec.UnsetType:
+    """The secret of a session's callback, when it has one."""
+    return call.engine.callbacks.secret(session_id) if callback else msgspec.UNSET
 
 
 @routes.body("POST", "/session/batch", "session:start", StartSessions, {202: SessionsAccepted})
@@ -72,7 +82,14 @@ async def start_sessions(call: Call, body: StartSessions) -> Reply:
     session_ids = await call.engine.orchestration.start_many(
         starts, namespace=call.namespace, actor=call.actor
     )
-    return accepted(SessionsAccepted(session_ids=session_ids))
+    secrets = {
+        session_id: call.engine.callbacks.secret(session_id)
+        for session_id, one in zip(session_ids, body.sessions, strict=True)
+        if one.callback
+    }
+    return accepted(
+        SessionsAccepted(session_ids=session_ids, callback_secrets=secrets or msgspec.UNSET)
+    )
 
 
 def _request(body: StartSession, pointer: str, trace_id: str | None) -> StartRequest:
@@ -84,6 +101,7 @@ def _request(body: StartSession, pointer: str, trace_id: str | None) -> StartReq
         priority=body.priority,
         labels=body.labels,
         trace_id=trace_id,
+        callback=body.callback.url if body.callback else None,
     )
 
 
@@ -111,7 +129,8 @@ async def get_session(call: Call) -> Reply:
     record = await call.engine.orchestration.get_session(
         call.part("sessionId"), namespace=call.namespace
     )
-    return ok(session_view(record), etag(record))
+    callback = await call.engine.callbacks.of(record.session_id)
+    return ok(session_view(record, callback), etag(record))
 
 
 @routes.body(

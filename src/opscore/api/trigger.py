@@ -44,6 +44,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
         input=_object(body.initial_payload, "/initialPayload"),
         context=_object(body.context, "/context"),
         agent_id=call.part("agentId"),
+        callback=body.callback.url if body.callback else None,
         trace_id=call.trace_id,
         namespace=call.namespace,
         actor=call.actor,
@@ -55,6 +56,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
                 session_id=session_id,
                 workflow_id=workflow,
                 message="The workflow was started.",
+                callback_secret=call.engine.callbacks.secret(session_id) if body.callback else None,
             )
         )
     return ok(

@@ -12,6 +12,7 @@ from opscore.core.durations import parse_moment
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import Json, Micros
 from opscore.engine import records
+from opscore.engine.callbacks import CallbackRow
 from opscore.wire import agent, session, task
 from opscore.wire.base import NULL
 
@@ -93,8 +94,10 @@ def workflow_summary(record: records.TemplateRecord) -> session.WorkflowSummary:
     )
 
 
-def session_view(record: records.SessionRecord) -> session.SessionView:
-    """A session in full."""
+def session_view(
+    record: records.SessionRecord, callback: CallbackRow | None = None
+) -> session.SessionView:
+    """A session in full, with what became of its callback where that was asked for."""
     return session.SessionView(
         **_summary(record),
         waiting_for=record.waiting_for,
@@ -104,7 +107,18 @@ def session_view(record: records.SessionRecord) -> session.SessionView:
         output=document(record.output),
         error=error_view(record.error),
         steps={name: _step(step) for name, step in record.steps.items()},
+        callback=None if callback is None else _callback(callback),
         metadata=msgspec.Raw(record.metadata),
+    )
+
+
+def _callback(row: CallbackRow) -> session.CallbackView:
+    return session.CallbackView(
+        url=row.url,
+        status=row.status,
+        tries=row.tries,
+        next_try_at=moment_or_none(row.due),
+        error=row.error,
     )
 
 

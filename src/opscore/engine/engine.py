@@ -18,6 +18,7 @@ from opscore.core.push import ACCEPTED
 from opscore.core.template import Template
 from opscore.engine.bindings import Bindings
 from opscore.engine.cache import SessionCache, TemplateCache
+from opscore.engine.callbacks import Callbacks
 from opscore.engine.clock import Clock, SystemClock, every
 from opscore.engine.debugging import Debugging
 from opscore.engine.dispatcher import Dispatcher
@@ -88,6 +89,7 @@ class Engine:
         self._writer = Writer(store, means, self._committed)
         self.repeats = Repeats(store, self._writer)
         self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
+        self.callbacks = self._callbacks(chance)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
         self.lifecycle = Lifecycle(
             store,
@@ -113,6 +115,17 @@ class Engine:
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
 
+    def _callbacks(self, chance: random.Random) -> Callbacks:
+        return Callbacks(
+            self.store,
+            self._writer,
+            Views(self.store, self._templates),
+            self._clock,
+            self.outgoing,
+            self.signing,
+            chance.random,
+        )
+
     def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
         return Tools(
             writer=self._writer,
@@ -127,6 +140,7 @@ class Engine:
             span_id=ids.span_id,
             find_agent=registry.require,
             seen=self._seen,
+            check_callback=self.callbacks.check,
         )
 
     @classmethod
@@ -170,6 +184,7 @@ class Engine:
         await self.lifecycle.preload()
         await self.keys.load()
         await self._relay.load()
+        await self.callbacks.load()
         started = asyncio.Event()
         self._running = asyncio.get_running_loop().create_task(self._run(started))
         await started.wait()
@@ -185,6 +200,7 @@ class Engine:
                     self._dispatcher.run(),
                     self._sweeper.run(),
                     self._relay.run(),
+                    self.callbacks.run(),
                     self.hooks.run(),
                     every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
                     every(self._clock, FORGET_SECONDS, self._forget_requests),
@@ -254,6 +270,7 @@ class Engine:
         self.orchestration.committed(unit)
         self._sweeper.committed(unit)
         self._relay.committed(unit)
+        self.callbacks.committed(unit)
         self.feed.published(unit, first_position)
         self.hooks.committed(unit, first_position)
 

@@ -131,15 +131,16 @@ class Orchestration(Steering, Attempts, Waiting):
         labels: Mapping[str, str] | None = None,
         agent_id: str | None = None,
         trace_id: str | None = None,
+        callback: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> str:
         """Start a session; its id, once it is durable. `trace_id`: the caller's W3C trace.
 
-        Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
+        `callback`: the URL that is told of its end. Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
         """
         request = StartRequest(
-            workflow, version, input, context, priority, labels or {}, agent_id, trace_id
+            workflow, version, input, context, priority, labels or {}, agent_id, trace_id, callback
         )
         return (await self.start_many([request], namespace=namespace, actor=actor))[0]
 
@@ -154,11 +155,15 @@ class Orchestration(Steering, Attempts, Waiting):
         pairs = [
             (self._t.ids.new("ses_"), self._event(request, namespace, actor)) for request in starts
         ]
-        return await self._t.writer.submit(StartSessions(pairs))
+        called = zip(pairs, starts, strict=True)
+        callbacks = {pair[0]: one.callback for pair, one in called if one.callback is not None}
+        return await self._t.writer.submit(StartSessions(pairs, callbacks))
 
     def _event(self, request: StartRequest, namespace: str, actor: Actor) -> SessionStarted:
         t = self._t
         check_priority(request.priority)
+        if request.callback is not None:
+            t.check_callback(request.callback)
         row = self._find(namespace, request.workflow, request.version)
         template = t.templates.parsed(namespace, row.name, row.version)
         check_input(template, request.input, request.context, t.settings.payload_limit)

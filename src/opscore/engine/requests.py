@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from opscore.core import commands as cmd
 from opscore.core.errors import Conflict, NotFound
@@ -16,7 +16,7 @@ from opscore.engine.journal import raw
 from opscore.engine.records import SettlementReport, VerdictRecord
 from opscore.engine.revisions import ANY, Expected
 from opscore.engine.unit import Means, Unit, raise_refused
-from opscore.store.rows import LeaseRow, TemplateRow, Wants
+from opscore.store.rows import CallbackRow, LeaseRow, TemplateRow, Wants
 
 
 def _want_session(wants: Wants, means: Means, session_id: str) -> None:
@@ -104,9 +104,10 @@ class AddTemplate:
 
 @dataclass(slots=True)
 class StartSessions:
-    """Begin sessions; the ids are new."""
+    """Begin sessions; the ids are new. `callbacks`: whom to tell of their ends, by id."""
 
     starts: Sequence[tuple[str, SessionStarted]]
+    callbacks: Mapping[str, str] = field(default_factory=dict[str, str])
     weight: int = 1
 
     def __post_init__(self) -> None:
@@ -119,6 +120,9 @@ class StartSessions:
         """The ids. Cannot be refused: input and version were checked before."""
         for session_id, event in self.starts:
             unit.start(session_id, cmd.Start(event))
+            if session_id in self.callbacks:
+                row = CallbackRow(session_id, event.namespace, self.callbacks[session_id])
+                unit.changes.callbacks[session_id] = row
         return [session_id for session_id, _ in self.starts]
 
 

@@ -19,7 +19,10 @@ from opscore.engine.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A session to be started. `agent_id` binds it to an agent; `trace_id` is the caller's."""
+    """A session to be started. `agent_id` binds it to an agent; `trace_id` is the caller's.
+
+    `callback` is the URL that is told of its end.
+    """
 
     workflow: str
     version: str | None = None
@@ -29,6 +32,7 @@ class StartRequest:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     agent_id: str | None = None
     trace_id: str | None = None
+    callback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Tools:
     """What the verbs work with.
 
     `find_agent` takes namespace and id, and raises NotFound; `seen` takes an agent and an instance
-    of it that gave a sign of life.
+    of it that gave a sign of life; `check_callback` raises Invalid for a URL that cannot be called.
     """
 
     writer: Writer
@@ -68,3 +72,4 @@ class Tools:
     span_id: Callable[[], str]
     find_agent: Callable[[str, str], Agent]
     seen: Callable[[Agent, str], Awaitable[None]]
+    check_callback: Callable[[str], None]

@@ -14,6 +14,7 @@ from opscore.store import statements as sql
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
+    CallbackRow,
     LeaseRow,
     OutboxRow,
     QueueDepth,
@@ -133,6 +134,15 @@ class Reads:
     async def outbox(self) -> list[OutboxRow]:
         """See `Store.outbox`."""
         return await self._read(OutboxRow, sql.OUTBOX, ())
+
+    async def callback(self, session_id: str) -> CallbackRow | None:
+        """See `Store.callback`."""
+        rows = await self._read(CallbackRow, sql.CALLBACK, (session_id,))
+        return rows[0] if rows else None
+
+    async def pending_callbacks(self) -> list[CallbackRow]:
+        """See `Store.pending_callbacks`."""
+        return await self._read(CallbackRow, sql.PENDING_CALLBACKS, ())
 
     async def request(self, name: RequestName) -> RequestRow | None:
         """See `Store.request`."""

@@ -150,6 +150,18 @@ class ApprovalRow(NamedTuple):
     data: Json
 
 
+class CallbackRow(NamedTuple):
+    """Whom to tell when a session has ended: pending, delivered or given_up."""
+
+    session_id: str
+    namespace: str
+    url: str
+    status: str = "pending"
+    tries: int = 0
+    due: Micros | None = None
+    error: str | None = None
+
+
 class LeaseRow(NamedTuple):
     """An attempt in flight. `heartbeat`: how long its lease is, when its step says so."""
 
@@ -296,6 +308,7 @@ class Changes:
     undelayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
     timers: dict[tuple[str, str], TimerRow] = field(default_factory=dict[tuple[str, str], TimerRow])
     untimed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    callbacks: dict[str, CallbackRow] = field(default_factory=dict[str, CallbackRow])
     approvals: dict[str, ApprovalRow] = field(default_factory=dict[str, ApprovalRow])
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     unleased: set[str] = field(default_factory=set[str])

@@ -230,6 +230,7 @@ class SqliteStore(Reads):
         self._put(sql.DELAY, c.delayed.values())
         self._delete_rows(sql.STOP_TIMERS, list(c.untimed))
         self._put(sql.SET_TIMERS, c.timers.values())
+        self._put(sql.PUT_CALLBACKS, c.callbacks.values(), sql.PUT_CALLBACKS_END)
         self._put(sql.PUT_APPROVALS, c.approvals.values(), sql.PUT_APPROVALS_END)
         self._delete(sql.END_LEASES, c.unleased)
         self._put(sql.ADD_LEASES, c.leases.values())

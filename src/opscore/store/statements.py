@@ -20,6 +20,7 @@ from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
     ApprovalRow,
+    CallbackRow,
     DelayedRow,
     EventRow,
     KeyRow,
@@ -104,6 +105,13 @@ UNDELAY = "delete from delayed where (due, task_id) in (values "
 SET_TIMERS = f"insert or replace into timers ({_columns(TimerRow)}) values "
 STOP_TIMERS = "delete from timers where (session_id, step) in (values "
 
+PUT_CALLBACKS = f"insert into callbacks ({_columns(CallbackRow)}) values "
+PUT_CALLBACKS_END = (
+    " on conflict (session_id) do update set status = excluded.status, tries = excluded.tries, "
+    "due = excluded.due, error = excluded.error"
+)
+CALLBACK = f"select {_columns(CallbackRow)} from callbacks where session_id = ?"
+PENDING_CALLBACKS = f"select {_columns(CallbackRow)} from callbacks where status = 'pending'"
 PUT_APPROVALS = f"insert into approvals ({_columns(ApprovalRow)}) values "
 PUT_APPROVALS_END = (
     " on conflict (approval_id) do update set status = excluded.status, data = excluded.data"
@@ -144,6 +152,7 @@ REMOVE_SESSIONS = (
     "delete from events where session_id in ",
     "delete from tasks where session_id in ",
     "delete from approvals where session_id in ",
+    "delete from callbacks where session_id in ",
 )
 
 CANDIDATES = (

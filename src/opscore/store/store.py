@@ -10,6 +10,7 @@ from opscore.core.types import Micros
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
+    CallbackRow,
     Changes,
     LeaseRow,
     Locked,
@@ -146,6 +147,14 @@ class Store(Protocol):
 
     async def outbox(self) -> list[OutboxRow]:
         """What is still to be carried out."""
+        ...
+
+    async def callback(self, session_id: str) -> CallbackRow | None:
+        """Whom to tell of a session's end."""
+        ...
+
+    async def pending_callbacks(self) -> list[CallbackRow]:
+        """Callbacks that are neither delivered nor given up."""
         ...
 
     async def request(self, name: RequestName) -> RequestRow | None:

@@ -23,6 +23,22 @@ from opscore.wire.task import TaskError
 SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
 
 
+class Callback(Input):
+    """Whom to tell when the session has ended."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+
+
+class CallbackView(Output):
+    """What became of a callback: pending, delivered, or given_up after the last try."""
+
+    url: str
+    status: str
+    tries: int
+    next_try_at: str | None
+    error: str | None
+
+
 class StartSession(Input):
     """`POST /session`."""
 
@@ -32,6 +48,7 @@ class StartSession(Input):
     context: msgspec.Raw = msgspec.field(default_factory=empty_object)
     priority: Priority | None = None
     labels: Labels = {}
+    callback: Callback | None = None
 
 
 class StartSessions(Input):
@@ -41,16 +58,18 @@ class StartSessions(Input):
 
 
 class SessionAccepted(Output):
-    """Answer of `POST /session`."""
+    """Answer of `POST /session`. `callbackSecret` signs the callback; it is shown here only."""
 
     session_id: str
     status: SessionWord = "waiting"
+    callback_secret: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SessionsAccepted(Output):
-    """Answer of `POST /session/batch`: an id each, in order."""
+    """Answer of `POST /session/batch`: an id each, in order; secrets of callbacks by id."""
 
     session_ids: list[str]
+    callback_secrets: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
@@ -60,6 +79,7 @@ class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
     workflow_definition: dict[str, Any] | None = None
     initial_payload: msgspec.Raw = msgspec.field(default_factory=null)
     context: msgspec.Raw = msgspec.field(default_factory=null)
+    callback: Callback | None = None
 
 
 class TriggerAccepted(Output, omit_defaults=True):
@@ -68,6 +88,7 @@ class TriggerAccepted(Output, omit_defaults=True):
     session_id: str
     workflow_id: str
     message: str
+    callback_secret: str | None = None
     status: str | None = None
     output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: TaskError | None = None
@@ -125,6 +146,7 @@ class SessionView(Output):
     finished_at: str | None
     trace_id: str
     metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
+    callback: CallbackView | None = None
 
 
 class SessionSummary(Output):
