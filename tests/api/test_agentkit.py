@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from opscore.api.settings import ServerSettings
 from opscore.core.types import SECOND
 from opscore.engine.clock import SystemClock
 from tests.api.conftest import COMPUTED, KEY, Reply, Site, serving
+from tests.channels.agents import endpoint
+from tests.engine.whole import until
 
 SECRET = "the-secret-that-agentkit-signs-with"
 NOTIFY = "/internal/agent/notify"
@@ -332,3 +335,43 @@ async def test_a_callback_has_its_secret_and_its_state(dev: Site) -> None:
     plain = (await dev.call("POST", "/session", {"workflow": "computed"})).good
     assert "callbackSecret" not in plain
     assert (await dev.call("GET", f"/session/{plain['sessionId']}")).good["callback"] is None
+
+
+# -- AgentKit itself ------------------------------------------------------------------------
+
+
+async def test_agentkit_away_is_said_and_harms_nothing() -> None:
+    async with endpoint(lambda _: web.Response(status=404)) as kit:
+        settings = ServerSettings(development=True, agentkit_url=kit.url, stop_seconds=2)
+        async with serving(settings) as one:
+            await kit.got(1)
+            sync = one.application.context.agentkit
+            assert sync is not None
+            await until(lambda: sync.view().reachable)
+            told = (await one.call("GET", "/ready", root=True)).good["agentkit"]
+            assert (told["reachable"], told["listsAgents"], told["error"]) == (True, False, None)
+            await kit.close()
+            await sync.refresh()
+            reply = await one.call("GET", "/ready", root=True)
+            told = reply.body["agentkit"]
+            assert (reply.status, told["reachable"]) == (200, False)
+            assert "cannot be reached" in told["error"]
+            assert told["ageSeconds"] >= 0
+
+
+async def test_a_version_that_lists_its_agents_is_used() -> None:
+    agents = [details("l1", "listed"), {"agentId": 7}, details("l2", "")]
+    async with endpoint(lambda _: web.json_response({"agents": agents})) as kit:
+        settings = ServerSettings(development=True, agentkit_url=kit.url, stop_seconds=2)
+        async with serving(settings) as one:
+            sync = one.application.context.agentkit
+            assert sync is not None
+            await sync.refresh()
+            assert sync.view().lists_agents
+            assert kit.paths[-1] == "/agent/v1/agents"
+            found = (await one.call("GET", "/agent")).good["agents"]
+            assert [each["agentName"] for each in found] == ["listed"]
+
+
+async def test_without_an_address_nothing_is_said(site: Site) -> None:
+    assert "agentkit" not in (await site.call("GET", "/ready", root=True)).good

@@ -43,6 +43,7 @@ class Endpoint:
     heard: list[Heard] = field(default_factory=list[Heard])
     paths: list[str] = field(default_factory=list[str])
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    close: Callable[[], Awaitable[None]] = field(init=False)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -66,6 +67,7 @@ async def endpoint(says: Callable[[Heard], Said]) -> AsyncGenerator[Endpoint]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
+    one.close = runner.cleanup
     one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/agent"
     try:
         yield one

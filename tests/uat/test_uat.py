@@ -57,11 +57,14 @@ def add(given: dict[str, Any]) -> int:
 
 @asynccontextmanager
 async def scene(register: bool = True) -> AsyncGenerator[Scene]:
-    settings = ServerSettings(api_key=KEY, webhook_secret=SECRET, stop_seconds=2)
+    kit = FakeAgentKit("", SECRET, KEY)
+    await kit.start()
+    settings = ServerSettings(
+        api_key=KEY, webhook_secret=SECRET, agentkit_url=kit.url, stop_seconds=2
+    )
     with structlog.testing.capture_logs():
         async with serving(settings, headers=HEADERS, rules=Rules(LOOPBACK)) as site:
-            kit = FakeAgentKit(site.url, SECRET, KEY)
-            await kit.start()
+            kit.opscore = site.url
             one = Scene(site, kit, FakeAgent("adder", ["add"], add))
             if register:
                 assert await kit.register(one.agent) == 200
@@ -193,5 +196,9 @@ async def test_10_agentkit_is_down() -> None:
             "POST", "/session", {"workflow": "safe"}, headers={"prefer": "wait=10"}
         )
         assert (reply.good["status"], reply.good["output"]) == ("completed", "elsewhere")
-        assert (await s.call("GET", "/ready", root=True)).status == 200
+        sync = s.site.application.context.agentkit
+        assert sync is not None
+        await sync.refresh()
+        ready = await s.call("GET", "/ready", root=True)
+        assert (ready.status, ready.body["agentkit"]["reachable"]) == (200, False)
         await s.kit.start()

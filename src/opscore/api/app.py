@@ -34,6 +34,7 @@ from opscore.api.route import BASE, Operation, Reply
 from opscore.api.sample import SAMPLE
 from opscore.api.upgrade import refuse_upgrade
 from opscore.channels.agentkit import AgentKit
+from opscore.channels.agentkit_sync import AgentKitSync
 from opscore.channels.called import PushChannels
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
@@ -209,6 +210,9 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None, None]:
         self.push.open()
+        if self.agentkit is not None:
+            self.context.agentkit = sync = AgentKitSync(self.context.engine, self.agentkit)
+            sync.open()
         if self.context.settings.development:
             await self.context.engine.orchestration.create_workflow(SAMPLE)
         async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ from opscore.api.access import Access, Principal
 from opscore.api.notices import Notices
 from opscore.api.settings import ServerSettings
 from opscore.api.tracing import random_trace_id, trace_of
+from opscore.channels.agentkit_sync import AgentKitSync
 from opscore.engine.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Context:
         default_factory=dict[asyncio.Task[None], Principal]
     )
     stopping: bool = False
+    agentkit: AgentKitSync | None = None
     notices: Notices = field(default_factory=Notices)
 
     def trace_id_of(self, headers: Mapping[bytes, bytes]) -> str:

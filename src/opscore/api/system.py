@@ -41,7 +41,10 @@ async def ready(call: Call) -> Reply:
     reasons = list(call.engine.ready())
     if call.context.stopping:
         reasons.append("the server is stopping")
-    body = _encode(Readiness(ready=not reasons, reasons=reasons))
+    answer = Readiness(ready=not reasons, reasons=reasons)
+    if call.context.agentkit is not None:
+        answer.agentkit = call.context.agentkit.view()
+    body = _encode(answer)
     return Answer(503 if reasons else 200, body)
 
 

@@ -69,7 +69,10 @@ async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]
     if path:
         for finding in _database(path):
             yield finding
-    yield await _server(common)
+    server = await _server(common)
+    yield server
+    if server.level == "ok" and (found := await _agentkit(common)) is not None:
+        yield found
 
 
 def _database(path: Path) -> Iterator[Finding]:
@@ -110,6 +113,26 @@ async def _server(common: Common) -> Finding:
         return fail("server", f"{common.url}: {lines[0]}", "; ".join(lines[1:]) or "see its log")
     version = described.get("info", {}).get("version", "unknown")
     return ok("server", f"{common.url} answers, version {version}")
+
+
+async def _agentkit(common: Common) -> Finding | None:
+    """How AgentKit stands, when the server answers and is told of one."""
+    from opscore.cli.checks import ok, warn
+    from opscore.cli.remote import connect
+
+    try:
+        async with connect(common) as server:
+            told = (await server.get("//ready")).get("agentkit")
+    except Stop:
+        return None
+    if not told:
+        return None
+    if told["reachable"]:
+        return ok("agentkit", f"{told['url']} answers")
+    age = told["ageSeconds"]
+    since = "it never answered" if age is None else f"it last answered {age:.0f} seconds ago"
+    found = f"{told['url']}: {told['error']}; {since}. Ops-Core works on with what it knows"
+    return warn("agentkit", found, "start AgentKit, or correct OPSCORE_AGENTKIT_URL")
 
 
 def _lines(finding: Finding) -> list[str]:

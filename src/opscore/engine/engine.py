@@ -81,8 +81,7 @@ class Engine:
         self.store = store
         self.outgoing = Outgoing(settings.outgoing)
         self.signing = signing
-        self.feed = Feed()
-        self.hooks = Hooks()
+        self.feed, self.hooks = Feed(), Hooks()
         self.clock = self._clock = clock
         self._templates = templates
         self._views = Views(store, templates)

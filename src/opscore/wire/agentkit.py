@@ -34,3 +34,13 @@ class NoticeAnswer(Output, omit_defaults=True):
 
     status: str
     agent_id: str | None = None
+
+
+class AgentKitView(Output):
+    """How AgentKit stands: `ageSeconds` is the age of what is known from it."""
+
+    url: str
+    reachable: bool
+    age_seconds: float | None
+    lists_agents: bool
+    error: str | None

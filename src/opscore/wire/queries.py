@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from opscore.wire.agent import AgentStateWord
+from opscore.wire.agentkit import AgentKitView
 from opscore.wire.base import Id, Input, Name, Output
 from opscore.wire.session import SessionWord
 from opscore.wire.task import TaskWord
@@ -69,7 +70,8 @@ class Health(Output):
 
 
 class Readiness(Output):
-    """`GET /ready`: whether work is taken, and if not, why."""
+    """`GET /ready`: whether work is taken, and if not, why. AgentKit being away is no reason."""
 
     ready: bool
     reasons: list[str] = []
+    agentkit: AgentKitView | msgspec.UnsetType = msgspec.UNSET
