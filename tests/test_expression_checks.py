@@ -46,7 +46,7 @@ def test_check_accepts(cel: CelExpressions, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("1 +", "column 4: Syntax error: mismatched input '<EOF>'"),
+        ("1 +", "column 4: Syntax error: something is missing at the end"),
         ("1 +\n  +", "line 2, column 3: Syntax error"),
         ("inptu.x.y", "column 1: 'inptu' is not known here; did you mean 'input'?"),
         ("1 + zzzz", "column 5: 'zzzz' is not known here; known: input, session, steps"),
@@ -62,7 +62,7 @@ def test_check_accepts(cel: CelExpressions, text: str) -> None:
         (".item", "'item' is only known"),
         ("input.map(steps, steps.late)", None),
         ("input.foo()", "column 10: there is no function 'foo'"),
-        ("1 + 'a'", "column 3: found no matching overload"),
+        ("1 + 'a'", "column 3: '+' does not go with (int, string)"),
         ("x" * 5000, "longer than 4096"),
         ("(" * 2000, ""),
         ("", "Syntax error"),

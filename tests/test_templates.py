@@ -114,10 +114,7 @@ def test_the_same_content_has_the_same_digest() -> None:
         (
             "type: object",
             "type: objct",
-            (
-                'flow.yaml:4:15: "objct" is not valid under any of the schemas listed in the'
-                " 'anyOf' keyword"
-            ),
+            ("flow.yaml:4:15: \"objct\" is no type of JSON Schema (did you mean 'object'?)"),
         ),
         (
             "${{ item }}",
@@ -129,7 +126,7 @@ def test_the_same_content_has_the_same_digest() -> None:
             "${{ steps.scan.otput + }}",
             (
                 "flow.yaml:24:19: in 'steps.scan.otput +': column 19: Syntax error:"
-                " mismatched input '<EOF>'"
+                " something is missing at the end"
             ),
         ),
         (

@@ -11,6 +11,7 @@ import jsonschema_rs
 import msgspec
 
 from opscore.core.errors import Fault
+from opscore.core.reading import suggest
 from opscore.core.trees import under
 from opscore.core.types import Json
 
@@ -31,7 +32,7 @@ def check_schema(schema: Schema) -> list[Fault]:
     if document.get("$schema", _META) not in (_META, _META + "#"):
         message = f"'{document['$schema']}' is not supported"
         return [Fault("/$schema", message, f"leave it out, or write '{_META}'")]
-    faults = _faults(_meta(), document)
+    faults = [_of_the_type(each) for each in _faults(_meta(), document)]
     if faults:
         return faults
     try:
@@ -42,6 +43,18 @@ def check_schema(schema: Schema) -> list[Fault]:
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         return [Fault("", f"not a usable schema: {_first_line(error)}", _HINT)]
     return []
+
+
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
+
+def _of_the_type(fault: Fault) -> Fault:
+    """The commonest slip of all, in words that help."""
+    if not fault.pointer.endswith("/type") or "anyOf" not in fault.message:
+        return fault
+    word = fault.message.partition(" is not valid")[0]
+    hint = suggest(word.strip('"'), _TYPES) or f"types are: {', '.join(_TYPES)}"
+    return Fault(fault.pointer, f"{word} is no type of JSON Schema", hint)
 
 
 def validate(schema: Json, instance: Json) -> list[Fault]:

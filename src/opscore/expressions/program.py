@@ -34,6 +34,7 @@ _TOO_LARGE = "out of range for"
 _TOO_MANY = "more than 10000 items visited by map, filter, exists and all together"
 _COMPLAINT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD = re.compile(r"found no matching overload for '[_@]?(.+?)_?' applied to '([^']*)'")
 _CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 
 
@@ -290,6 +291,8 @@ def _in_words(message: str, text: str) -> str:
     words = words.removesuffix(" [INVALID_ARGUMENT]")[:300]
     if column < 1:
         return words
+    words = words.replace("mismatched input '<EOF>'", "something is missing at the end")
+    words = _OVERLOAD.sub(r"'\1' does not go with \2", words)
     unknown = _UNDECLARED.search(words)
     at = text.split("\n")[line - 1][column - 1 :] if unknown else ""
     if unknown and at.startswith("("):
