@@ -14,7 +14,7 @@ from opscore.api.settings import ServerSettings
 from opscore.rehearsal import rehearse_files
 from opscore.sdk import Agent, Client
 from opscore.templates import check_template
-from tests.api.conftest import serving
+from tests.api.conftest import Site, serving
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "examples" / "workflows"
@@ -52,7 +52,11 @@ def test_there_are_no_mocks_without_a_template() -> None:
 # -- with real agents -----------------------------------------------------------------------
 
 ENDS: dict[str, Any] = {
+    "canary-release": {"release": "2026.2", "share": 100},
     "document-pipeline": {"kind": "invoice", "found": {"amount": 12.5}, "told": False},
+    "human-escalation": {"refunded": 120, "by": ["ann", "bob"]},
+    "incident-triage": {"severity": "high", "restarted": True},
+    "order-payment": "lamp is on its way, 9.50 was paid",
     "polish": "it is a good idea",
     "provider-fallback": "cheap: hello",
     "tidy-up": {"healthy": True, "release": "2026.1"},
@@ -60,6 +64,10 @@ ENDS: dict[str, Any] = {
     "word-count": {"files": 1, "words": {"bees": 3, "wings": 2, "have": 1, "buzz": 1}},
 }
 """The output of each with its own default input (and a directory of one file)."""
+
+APPROVERS = {"human-escalation": ["ann", "bob"], "incident-triage": ["ann"]}
+SIGNALS = {"order-payment": ("payment", {"amount": 9.5})}
+"""What people do for those that wait for them."""
 
 
 @pytest.fixture
@@ -98,13 +106,28 @@ async def test_they_run_with_the_agents_of_the_examples(
             assert made.status == 201, made.raw
         async with asyncio.TaskGroup() as group, Client() as client:
             serving_agents = [group.create_task(agent.serve()) for agent in agents]
-            found = await asyncio.gather(*(_ended(client, name) for name in ENDS))
+            found = await asyncio.gather(*(_ended(site, client, name) for name in ENDS))
             for task in serving_agents:
                 task.cancel()
     assert dict(zip(ENDS, found, strict=True)) == ENDS
     assert set(ENDS) == set(names(TEMPLATES)) - CHILDREN
 
 
-async def _ended(client: Client, name: str) -> Any:
+async def _ended(site: Site, client: Client, name: str) -> Any:
     run = await client.start(name, {})
+    if name in SIGNALS:
+        signal, payload = SIGNALS[name]
+        path = f"/session/{run.id}/signal/{signal}"
+        assert (await site.call("POST", path, {"payload": payload})).status == 202
+    for person in APPROVERS.get(name, []):
+        await _approve(site, run.id, person)
     return await run.result()
+
+
+async def _approve(site: Site, session: str, person: str) -> None:
+    query = f"/approval?status=pending&session={session}"
+    while not (asked := (await site.call("GET", query)).good["approvals"]):  # noqa: ASYNC110 - a person would look again and again too
+        await asyncio.sleep(0.01)
+    body = {"contentHash": asked[0]["contentHash"], "by": person}
+    path = f"/approval/{asked[0]['approvalId']}/approve"
+    (await site.call("POST", path, body)).good  # noqa: B018 - it must have worked

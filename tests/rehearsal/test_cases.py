@@ -178,3 +178,50 @@ def test_mistakes_of_a_mocks_file(mocks: str, place: tuple[int, int], words: str
     [fault] = refused.value.faults
     assert words in f"{fault.message} ({fault.hint})"
     assert (fault.line, fault.column) == place
+
+
+# -- people ---------------------------------------------------------------------------------
+
+ASKING = template(
+    {
+        "ask": {"approval": {"title": "Go?", "details": {"n": 1}, "quorum": 2, "timeout": "1d"}},
+        "hear": {"needs": "ask", "signal": "go"},
+    },
+    output="${{ [steps.ask.output.by, steps.ask.output.details, steps.hear.output] }}",
+)
+
+
+def test_people_decide_and_send() -> None:
+    found = played(
+        """
+        signals: [{name: go, payload: 7, after: 1h}, {name: go, payload: 8, after: 2h}]
+        approvals: {ask: [{approve: ann, after: 1m}, {edit: bob, details: 2, after: 2m}, {approve: ann, after: 5h}]}
+        """,
+        ASKING,
+    )
+    assert (found.mistakes, found.output) == ((), [["bob", "ann"], 2, 7])
+    assert found.took == 5 * 3_600_000_000
+
+
+def test_a_signal_that_nobody_waits_for_fails_the_case() -> None:
+    [mistake] = played("signals: [{name: stop}]", ASKING).mistakes
+    assert "no step waits for a signal 'stop'" in mistake
+
+
+@pytest.mark.parametrize(
+    ("mocks", "words"),
+    [
+        ("signals: {}", "signals must be a list"),
+        ("signals: [{payload: 1}]", "name must be text"),
+        ("approvals: []", "approvals must be a mapping"),
+        ("approvals: {a: {}}", "a must be a list"),
+        ("approvals: {a: [{}]}", "a decision is one of approve, reject, edit"),
+        ("approvals: {a: [{edit: ann}]}", "a decision is one of approve, reject, edit"),
+        ("approvals: {a: [{approve: ann, details: 1}]}", "a decision is one of"),
+        ("approvals: {a: [{approve: ann, after: 5}]}", "needs a unit"),
+    ],
+)
+def test_mistakes_in_what_people_do(mocks: str, words: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read_mocks(mocks, "m.yaml")
+    assert words in refused.value.faults[0].message

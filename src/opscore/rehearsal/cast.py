@@ -10,16 +10,15 @@ import msgspec
 
 from opscore.core.expressions import ExpressionFailed, SessionView
 from opscore.core.trees import is_list, is_map
-from opscore.core.types import ErrorInfo, Json, Micros
+from opscore.core.types import ErrorInfo, Json
 from opscore.engine.records import ClaimedAttempt, SettlementReport, TaskRecord
 from opscore.expressions import CelExpressions
 from opscore.rehearsal.mocks import Answer, Case
+from opscore.rehearsal.people import Plan
 
 CLASS_OF_CANCELLED = "cancelled"
 _DATA = frozenset({"with", "value", "parameters", "output", "input"})
 """Keys of a step below which everything is the user's own."""
-Plan = Callable[[Micros, Callable[[], Awaitable[None]]], None]
-"""Have something done so long from now."""
 
 
 @dataclass(frozen=True, slots=True)

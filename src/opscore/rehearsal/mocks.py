@@ -17,11 +17,18 @@ from opscore.core.types import SECOND, ErrorInfo, Json, Micros
 from opscore.documents import formatted, load, located
 from opscore.expressions import CelExpressions
 from opscore.json_schema import check_schema
+from opscore.rehearsal.people import (
+    DecisionMock,
+    SignalMock,
+    after_of,
+    read_approvals,
+    read_signals,
+)
 from opscore.templates import canonical
 
 CASE_KEYS = (
     *("input", "context", "priority", "labels", "start", "steps", "capabilities"),
-    *("agents", "nobody", "expect"),
+    *("agents", "nobody", "signals", "approvals", "expect"),
 )
 FILE_KEYS = (*CASE_KEYS, "workflows", "cases")
 ANSWER_KEYS = ("output", "error", "message", "retryAfterSeconds", "silent", "after")
@@ -80,6 +87,10 @@ class Case:
         default_factory=dict[str, tuple[Answer, ...]]
     )
     agents: tuple[AgentMock, ...] = ()
+    signals: tuple[SignalMock, ...] = ()
+    approvals: Mapping[str, tuple[DecisionMock, ...]] = field(
+        default_factory=dict[str, tuple[DecisionMock, ...]]
+    )
     nobody: frozenset[str] = frozenset()
     expected: Expected = field(default_factory=lambda: Expected({}))
 
@@ -154,6 +165,8 @@ class _Mocks:
             steps=self._answers_by_name(node, "steps", at("steps")),
             capabilities=self._answers_by_name(node, "capabilities", at("capabilities")),
             agents=self._agents(node, at("agents")),
+            signals=read_signals(self.reader, node.get("signals", []), at("signals")),
+            approvals=read_approvals(self.reader, node.get("approvals", {}), at("approvals")),
             nobody=frozenset(
                 each
                 for each, _ in self.reader.strings(
@@ -202,7 +215,7 @@ class _Mocks:
             if kinds == ["output"]
             else None,
             error=self._error(found, where) if kinds == ["error"] else None,
-            after=self._after(found, where),
+            after=after_of(self.reader, found, where),
             silent=kinds == ["silent"],
         )
 
@@ -217,11 +230,6 @@ class _Mocks:
             )
             wait = None
         return ErrorInfo(word, message or "", None if wait is None else round(wait * SECOND))
-
-    def _after(self, node: Mapping[str, object], where: str) -> Micros:
-        if node.get("after", 0) == 0:
-            return 0
-        return self.reader.duration(node["after"], f"{where}/after", "after") or 0
 
     def _list(self, node: Mapping[str, object], key: str, where: str) -> list[object]:
         found = node.get(key, [])

@@ -22,6 +22,7 @@ from opscore.rehearsal.cast import Actor, Script, Unmocked, asked_for
 from opscore.rehearsal.loop import RehearsalClock, RehearsalLoop
 from opscore.rehearsal.mocks import AgentMock, Answer, Case
 from opscore.rehearsal.outcome import Outcome, decoded, differences
+from opscore.rehearsal.people import People
 from opscore.templates import read_template
 
 YEAR_SECONDS = 366 * 86_400
@@ -78,7 +79,9 @@ class Stage:
             labels=self._case.labels,
             actor=WHO,
         )
-        await self._until_over(session)
+        people = People(ops, self._case.signals, self._case.approvals, self._plan)
+        people.begin(session)
+        await self._until_over(session, main.name, people)
         return await self._outcome(session, script)
 
     def _check_names(self, made: Sequence[TemplateRecord], main: TemplateRecord) -> None:
@@ -150,12 +153,12 @@ class Stage:
         entry = (self._loop.elapsed + after, next(self._order), action)
         heapq.heappush(self._plans, entry)
 
-    async def _until_over(self, session_id: str) -> None:
+    async def _until_over(self, session_id: str, workflow: str, people: People) -> None:
         """Let time jump until the session, and all it led to, has ended or nothing happens."""
         quiet = 0
         for _ in range(MOST_JUMPS):
             await self._loop.idle()
-            if await self._carry_out():
+            if await self._carry_out() or await people.look(workflow):
                 quiet = 0
                 continue
             if self._trouble or await self._over(session_id):
