@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypedDict
 
+from opscore.core.backoffs import BACKOFFS
 from opscore.core.durations import show_duration
 from opscore.core.reading import Reader
 from opscore.core.template import RetryPolicy, Timeouts
 from opscore.core.trees import is_list, is_map, kind_of, pointer
 from opscore.core.types import SECOND, Micros
 
-BACKOFFS = ("constant", "linear", "exponential")
 CLASS_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter")
 """What a class of errors may have of its own."""
 
@@ -102,7 +102,7 @@ def _class_keys(
         if count is not None:
             keys["max_attempts"] = count
     if "backoff" in node:
-        if node["backoff"] in BACKOFFS:
+        if isinstance(node["backoff"], str) and node["backoff"] in BACKOFFS:
             keys["backoff"] = str(node["backoff"])
         else:
             reader.fault(where_of["backoff"], f"backoff is one of: {', '.join(BACKOFFS)}")

@@ -6,6 +6,7 @@ Backoff And Jitter" (AWS Architecture Blog, 2015). The random number is passed i
 
 from __future__ import annotations
 
+from opscore.core.backoffs import BACKOFFS
 from opscore.core.template import RetryPolicy
 from opscore.core.types import ErrorInfo, Micros
 
@@ -54,14 +55,7 @@ def backoff(policy: RetryPolicy, failures: int, chance: float) -> Micros:
     `failures` counts from 1; `chance` is uniform in [0, 1). Jitter spreads the delay by that share
     to either side.
     """
-    match policy.backoff:
-        case "constant":
-            delay = policy.initial_delay
-        case "linear":
-            delay = policy.initial_delay * failures
-        case _:
-            delay = policy.initial_delay << min(failures - 1, 40)
-    delay = min(delay, policy.max_delay)
+    delay = min(BACKOFFS[policy.backoff](policy.initial_delay, failures), policy.max_delay)
     return round(delay * (1 + policy.jitter * (2 * chance - 1)))
 
 

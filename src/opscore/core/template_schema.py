@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from opscore.core.backoffs import BACKOFFS
 from opscore.core.kinds import KIND_KEYS, KINDS, MODIFIERS
 from opscore.core.kinds.kind import Kind
 from opscore.core.modifiers import MAX_FALLBACKS
 from opscore.core.parsing import DEFAULT_KEYS, MAX_STEPS, TEMPLATE_KEYS
-from opscore.core.policies import BACKOFFS, MAX_ATTEMPTS
+from opscore.core.policies import MAX_ATTEMPTS
 from opscore.core.reading import MAX_NAME, TEMPLATE_NAME
 from opscore.core.steps import STEP_KEYS, STEP_NAME
 
@@ -254,7 +255,7 @@ def template_schema() -> Form:
 def _step() -> Form:
     beyond_completed = {"properties": {"when": {"enum": ["failed", "always"]}}}
     return _closed(
-        {key: OF_STEPS[key] for key in STEP_KEYS},
+        {key: OF_STEPS.get(key, True) for key in STEP_KEYS},
         oneOf=[{"required": [key]} for key in KIND_KEYS],
         dependentRequired={"maxParallel": ["foreach"], "failures": ["foreach"]},
         allOf=[
