@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from opscore.core.errors import Invalid
-from opscore.core.template_schema import template_schema
+from opscore.core.parsing import TEMPLATE_KEYS
+from opscore.core.steps import STEP_KEYS
+from opscore.core.template_schema import OF_STEPS, OF_TEMPLATES, template_schema
 from opscore.documents import load
 from opscore.json_schema import check_schema, validate
 from tests.docs.pages import ROOT
@@ -93,3 +95,8 @@ GOOD = [
 def test_the_schema_accepts_what_is_right(path: Path) -> None:
     tree = load(path.read_text(encoding="utf-8"), name=path.name).tree
     assert validate(SCHEMA, msgspec.json.encode(tree)) == []
+
+
+def test_the_schema_knows_every_key() -> None:
+    assert set(STEP_KEYS) <= set(OF_STEPS)
+    assert set(TEMPLATE_KEYS) <= set(OF_TEMPLATES)
