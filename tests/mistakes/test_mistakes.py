@@ -20,6 +20,8 @@ MISTAKES = sorted(FOLDER.glob("*.yaml"))
 SCHEMA = msgspec.json.encode(template_schema())
 
 UNSEEN = {
+    "approval-with-too-large-a-quorum": "needs to count a list",
+    "signal-with-a-bad-schema": "needs the schema of schemas",
     "condition-that-is-a-number": "needs the type of an expression",
     "condition-with-text-around": "needs to know where expressions begin and end",
     "computed-capability": "needs to know where expressions are",

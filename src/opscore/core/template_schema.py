@@ -22,6 +22,8 @@ Form = dict[str, Any]
 
 SPEC = "https://json-schema.org/draft/2020-12/schema"
 DURATION_PATTERN = "^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m(?!s))?([0-9]+s)?([0-9]+ms)?$"
+MOMENT_PATTERN = r"\$\{\{|^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]"
+"""A time, or text with an expression."""
 
 
 def _ref(name: str) -> Form:
@@ -87,7 +89,7 @@ SIGNAL: Form = {
 WAIT: Form = {
     "anyOf": [
         {"type": "string", "minLength": 1},
-        _closed({"until": {"type": "string"}}, required=["until"]),
+        _closed({"until": {"type": "string", "pattern": MOMENT_PATTERN}}, required=["until"]),
     ]
 }
 APPROVERS: Form = {"type": ["array", "string"], "items": {"type": "string"}}
@@ -109,6 +111,13 @@ APPROVAL: Form = _closed(
         ),
     },
     required=["title"],
+    dependentRequired={"onTimeout": ["timeout"]},
+    allOf=[
+        {
+            "if": {"required": ["onTimeout"], "properties": {"onTimeout": {"const": "escalate"}}},
+            "then": {"required": ["escalate"]},
+        }
+    ],
 )
 KINDS_OF_MEMBERS = ("capability", "agent", "workflow", "value")
 FALLBACK: Form = {
@@ -268,5 +277,8 @@ def _step() -> Form:
 
 def _without(key: str, kind: Kind) -> Form:
     """What a step with this key may not have beside it."""
-    others = [each for each in MODIFIERS if each not in kind.modifiers]
-    return {"if": {"required": [key]}, "then": {"properties": dict.fromkeys(others, False)}}
+    properties: Form = {each: False for each in MODIFIERS if each not in kind.modifiers}
+    if kind.bounded_by is not None:
+        bound = _closed({kind.bounded_by: _ref("duration")})
+        properties["timeout"] = {"anyOf": [_ref("duration"), bound]}
+    return {"if": {"required": [key]}, "then": {"properties": properties}}
