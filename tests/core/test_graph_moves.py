@@ -185,11 +185,11 @@ def test_items_become_tasks_in_order_and_their_outputs_join_in_that_order() -> N
 
 
 def test_no_items_complete_the_step_at_once() -> None:
-    steps = {"a": each(), "b": {**WORK, "needs": ["a"], "with": "${{ steps.a.output }}"}}
+    steps = {"a": each(), "b": {**WORK, "needs": ["a"], "with": {"all": "${{ steps.a.output }}"}}}
     scene = Scene(steps, input={"items": []})
     scene.start()
     assert scene.step("a") is StepStatus.COMPLETED
-    assert given(scene.task("b")) == []
+    assert given(scene.task("b")) == {"all": []}
 
 
 def test_an_item_that_gives_null_is_done() -> None:
