@@ -374,3 +374,12 @@ async def test_after_a_restart_attempts_in_flight_get_a_whole_lease(tmp_path: Pa
         await w.pass_by(14)
         verdict = (await w.ops.settle([_report(attempt.task_id, 1, 1)]))[0]
         assert verdict.verdict == "recorded"
+
+
+async def test_a_template_without_an_output_gives_null() -> None:
+    async with whole() as w:
+        await w.apply({"a": {"value": 1}})
+        session = await w.ops.start("t")
+        assert bytes((await w.ended(session)).output or b"") == b"null"
+        last = (await w.ops.history(session)).items[-1]
+        assert (last.type, bytes(last.data)) == ("session.completed", b'{"output":null}')

@@ -10,6 +10,7 @@ from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
 from opscore.core.progress import Draft, start_steps, stop
 from opscore.core.scope import StepScope
+from opscore.core.template import Value
 from opscore.core.types import (
     CANCEL_GRACE,
     STEP_ENDED,
@@ -19,6 +20,9 @@ from opscore.core.types import (
     StepStatus,
     When,
 )
+
+NO_OUTPUT = Value(None, dynamic=False)
+"""What a template without `output` gives. Rendered like any other: an event takes no plain bytes."""
 
 
 def conclude(draft: Draft) -> None:
@@ -42,16 +46,13 @@ def _all_steps_ended(draft: Draft) -> bool:
 
 
 def _complete(draft: Draft) -> None:
-    template = draft.template
-    output: Json = b"null"
-    if template.output is not None:
-        try:
-            output = draft.expressions.render(template.output, _whole_scope(draft))
-        except ExpressionFailed as failure:
-            error = ErrorInfo(failure.error_class, f"output: {failure}")
-            stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
-            _wind_down(draft)
-            return
+    try:
+        output = draft.expressions.render(draft.template.output or NO_OUTPUT, _whole_scope(draft))
+    except ExpressionFailed as failure:
+        error = ErrorInfo(failure.error_class, f"output: {failure}")
+        stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
+        _wind_down(draft)
+        return
     draft.emit(ev.SessionCompleted(output))
 
 
