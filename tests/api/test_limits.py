@@ -147,7 +147,8 @@ async def test_parked_connections_keep_nobody_out(count: int, room: str) -> None
     most = 100 if room == "little" else most_connections()
     settings = ServerSettings(api_key=KEY, stop_seconds=1, connections=most, head_seconds=600)
     async with serving(settings) as site:
-        parked = await park(site, count)
+        # Both ends of a connection are this process's own.
+        parked = await park(site, min(count, (most_connections() - 500) // 2))
         for _ in range(20):
             # Each time a connection of its own, as a load balancer's check is.
             async with aiohttp.ClientSession() as http, http.get(f"{site.url}/health") as reply:
