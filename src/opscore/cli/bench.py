@@ -15,13 +15,13 @@ from opscore.cli.output import Columns, encode, fields, print_json, print_lines,
 from opscore.cli.settings import JsonFlag
 
 PACKAGE = "opscore.bench"
-NAMES = ("engine", "wire", "http", "fanout", "idle", "expressions")
+NAMES = ("engine", "wire", "http", "fanout", "timers", "idle", "expressions")
 Figures = dict[str, Any]
 
 
 def bench(
     name: Annotated[
-        Literal["engine", "wire", "http", "fanout", "idle", "expressions", "all"],
+        Literal["engine", "wire", "http", "fanout", "timers", "idle", "expressions", "all"],
         Parameter(help="Which one."),
     ] = "all",
     /,
