@@ -15,6 +15,7 @@ from opscore.core.parsing import parse
 from opscore.core.template import Template
 from opscore.core.trees import tree_faults
 from opscore.core.types import Json
+from opscore.cron import calendar_of
 from opscore.documents import Document, Form, formatted, load, located
 from opscore.expressions import CelExpressions
 from opscore.json_schema import check_schema
@@ -106,6 +107,7 @@ def _read(tree: object) -> Template | list[Fault]:
         tree,
         check_expression=_expressions().check,
         check_schema=check_schema,
+        calendar_of=calendar_of,
         encode=canonical,
         source=source,
         digest=hashlib.sha256(source).hexdigest(),

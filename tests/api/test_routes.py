@@ -27,6 +27,12 @@ ASKING = {
     },
     "output": "${{ [steps.ask.output.details, steps.ask.output.by, steps.go.output] }}",
 }
+NIGHTLY = {
+    "name": "nightly",
+    "version": "1",
+    "schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+    "steps": {"a": {"value": 1}},
+}
 STATE = {"agentId": "reported", "state": "active", "timestamp": "2026-04-01T12:00:00+00:00"}
 
 # A dollar name is replaced by what `subjects` made.
@@ -112,6 +118,15 @@ TABLE: list[tuple[str, str, Any, int]] = [
     ("POST", "/session/$asking/signal/stop", None, 422),
     ("POST", "/session/$ended/signal/go", None, 409),
     ("POST", "/session/none/signal/go", None, 404),
+    ("GET", "/schedule?next=3", None, 200),
+    ("GET", "/schedule/nightly?next=2", None, 200),
+    ("GET", "/schedule/nightly?next=101", None, 400),
+    ("GET", "/schedule/none", None, 404),
+    ("POST", "/schedule/nightly/trigger", None, 202),
+    ("POST", "/schedule/nightly/pause", None, 200),
+    ("POST", "/schedule/nightly/pause", None, 409),
+    ("POST", "/schedule/nightly/resume", None, 200),
+    ("POST", "/schedule/none/trigger", None, 404),
     ("GET", "/approval?status=pending&limit=5", None, 200),
     ("GET", "/approval?status=asked", None, 400),
     ("GET", "/approval/$approval", None, 200),
@@ -165,6 +180,7 @@ async def subjects(site: Site) -> dict[str, str]:
     waiting = (await site.call("POST", "/session", body)).body["sessionId"]
     task = (await site.call("POST", "/task", {"capability": "nobody-can"})).body["taskId"]
     await site.call("POST", "/workflow", ASKING)
+    await site.call("POST", "/workflow", NIGHTLY)
     asking = (await site.call("POST", "/session", {"workflow": "asking"})).body["sessionId"]
     return {
         "$asking": asking,

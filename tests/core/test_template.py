@@ -34,6 +34,7 @@ def read(tree: object, scopes: dict[str, ExpressionScope] | None = None) -> Temp
         tree,
         check_expression=note,
         check_schema=lambda _: [],
+        calendar_of=lambda _, __: "no calendar",
         encode=lambda each: json.dumps(each).encode(),
         source=b"source",
         digest="digest",

@@ -33,6 +33,7 @@ def read(tree: object) -> Template | list[Fault]:
         tree,
         check_expression=lambda text, _: f"'{text}' was taken for an expression",
         check_schema=lambda _: [],
+        calendar_of=lambda _, __: "no calendar",
         encode=lambda each: json.dumps(each).encode(),
         source=b"",
         digest="",

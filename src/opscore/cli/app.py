@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "workflow": ("opscore.cli.workflow:app", "Templates: apply, check, try out, read."),
     "session": ("opscore.cli.session:app", "Sessions: start, follow, control."),
     "approval": ("opscore.cli.approval:app", "Approvals: what people are asked."),
+    "schedule": ("opscore.cli.schedule:app", "Schedules: workflows that start by themselves."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
 }

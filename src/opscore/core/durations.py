@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from opscore.core.types import SECOND, Micros
 
@@ -45,6 +45,12 @@ def show_duration(micros: Micros) -> str:
     return "".join(parts) or "0ms"
 
 
+def rfc3339(at: Micros) -> str:
+    """A time as people write it, in UTC; the reverse of `parse_moment`."""
+    return (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT_HINT = "write an RFC 3339 time with an offset, for example 2026-05-01T09:00:00Z"
 
 

@@ -18,6 +18,7 @@ from opscore.core.reading import (
     Reader,
     suggest,
 )
+from opscore.core.schedule import CalendarOf, read_schedule
 from opscore.core.steps import (
     NOTHING,
     SESSION_NAMES,
@@ -36,9 +37,9 @@ from opscore.core.types import Json
 Needs = Mapping[str, tuple[str, ...]]
 TEMPLATE_KEYS = (
     *("name", "version", "description", "input", "defaults", "steps"),
-    *("output", "onError", "priority", "timeout", "labels"),
+    *("output", "onError", "priority", "timeout", "labels", "schedule"),
 )
-TEMPLATE_KEYS_NOT_YET = ("concurrency", "schedule", "env")
+TEMPLATE_KEYS_NOT_YET = ("concurrency", "env")
 DEFAULT_KEYS = ("retry", "timeout", "priority", "labels")
 MAX_STEPS = 1000
 MAX_NEEDS = 20_000
@@ -53,12 +54,13 @@ def parse(
     encode: Callable[[object], Json],
     source: Json,
     digest: str,
+    calendar_of: CalendarOf,
     shape_of: ShapeOf = no_shape,
 ) -> Template | list[Fault]:
     """Read a template from a plain tree (dict, list, str, int, float, bool, None).
 
     `check_expression` says what is wrong with an expression in a scope, `check_schema` what is
-    wrong with a JSON Schema; `encode` gives the JSON of a plain tree; `source` and `digest` are
+    wrong with a JSON Schema, `calendar_of` gives that of a cron expression; `encode` gives the JSON of a plain tree; `source` and `digest` are
     kept in the template as they are. The older format (a list of `tasks`) is read as well.
     `shape_of` tells what an expression is; what it cannot tell is not looked at. Returns all
     mistakes, in document order, instead of raising.
@@ -70,7 +72,7 @@ def parse(
         return [Fault("", f"a template is a mapping, not {kind_of(tree)}", "begin with 'name:'")]
     older = convert(tree) if is_older(tree) else Converted(tree)
     reader = Reader(check_expression, check_schema, encode, list(older.faults))
-    template = _read_template(reader, older, source, digest)
+    template = _read_template(reader, older, source, digest, calendar_of)
     found = lint(template, older.tree.get("input"), reader.seen, shape_of)
     faults = [*reader.faults, *found.faults]
     if faults:
@@ -84,6 +86,7 @@ def _read_template(
     older: Converted,
     source: Json,
     digest: str,
+    calendar_of: CalendarOf,
 ) -> Template:
     node = older.tree
     reader.known_keys(node, "", TEMPLATE_KEYS, TEMPLATE_KEYS_NOT_YET)
@@ -115,6 +118,7 @@ def _read_template(
         labels=reader.labels(node["labels"], "/labels") if "labels" in node else {},
         source=source,
         digest=digest,
+        schedule=read_schedule(reader, node, calendar_of),
         roots=tuple(each for each in order if not needs[each]),
     )
 

@@ -15,6 +15,7 @@ from opscore.core.types import SECOND, Json, Micros, When
 
 if TYPE_CHECKING:
     from opscore.core.kinds.kind import Kind
+    from opscore.core.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +159,5 @@ class Template:
     source: Json
     digest: str
     roots: tuple[str, ...] = field(default=())
+    schedule: Schedule | None = None
     warnings: tuple[Fault, ...] = ()

@@ -33,6 +33,7 @@ from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
 from opscore.engine.repeats import FORGET_SECONDS, Repeats
 from opscore.engine.review import review
+from opscore.engine.schedules import ScheduleBook
 from opscore.engine.settings import Settings
 from opscore.engine.sweeper import Sweeper
 from opscore.engine.tools import Tools
@@ -82,6 +83,7 @@ class Engine:
         self.outgoing = Outgoing(settings.outgoing)
         self.signing = signing
         self.feed, self.hooks = Feed(), Hooks()
+        self._schedules = ScheduleBook()
         self.clock = self._clock = clock
         self._templates = templates
         self._views = Views(store, templates)
@@ -105,7 +107,7 @@ class Engine:
         explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
         self.debugging = Debugging(store, self.orchestration, explanations)
         self._relay = Relay(store, self._writer, clock, ids)
-        self._sweeper = Sweeper(store, self._writer, clock, chance.random, self.lifecycle.takers)
+        self._sweeper = self._new_sweeper(chance)
         self._registry = registry
         self._group: asyncio.TaskGroup | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
@@ -125,12 +127,24 @@ class Engine:
             chance.random,
         )
 
+    def _new_sweeper(self, chance: random.Random) -> Sweeper:
+        return Sweeper(
+            self.store,
+            self._writer,
+            self._clock,
+            chance.random,
+            self.lifecycle.takers,
+            self._schedules,
+            self.orchestration.fire,
+        )
+
     def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
         return Tools(
             writer=self._writer,
             views=self._views,
             templates=self._templates,
             dispatcher=self._dispatcher,
+            schedules=self._schedules,
             clock=self._clock,
             ids=ids,
             settings=self.settings,
@@ -184,6 +198,7 @@ class Engine:
         await self.keys.load()
         await self._relay.load()
         await self.callbacks.load()
+        self._schedules.load(await self.store.schedules())
         started = asyncio.Event()
         self._running = asyncio.get_running_loop().create_task(self._run(started))
         await started.wait()

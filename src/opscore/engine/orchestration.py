@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
+from opscore.core.durations import rfc3339
 from opscore.core.errors import Impossible, Invalid, NotFound
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
@@ -30,6 +33,7 @@ from opscore.engine.records import (
     TemplateRecord,
 )
 from opscore.engine.requests import AddTemplate, StartSessions
+from opscore.engine.scheduling import Scheduling
 from opscore.engine.starts import (
     EMPTY,
     RESERVED,
@@ -44,18 +48,19 @@ from opscore.engine.steering import Steering
 from opscore.engine.tools import StartRequest, TaskRequest, Tools
 from opscore.engine.unit import Unit
 from opscore.engine.waiting import Waiting
-from opscore.store.rows import TemplateRow
+from opscore.store.rows import ScheduleRow, TemplateRow
 from opscore.store.store import Filters
 from opscore.templates import read_template
 
 
-class Orchestration(Steering, Attempts, Waiting):
+class Orchestration(Steering, Attempts, Waiting, Scheduling):
     """Every verb takes the namespace; those that change something take the actor."""
 
     def __init__(self, tools: Tools) -> None:
         Steering.__init__(self, tools)
         Attempts.__init__(self, tools)
         Waiting.__init__(self, tools)
+        Scheduling.__init__(self, tools, self._scheduled)
         self._ended: dict[str, list[asyncio.Event]] = {}
 
     # -- templates --------------------------------------------------------------------------
@@ -77,6 +82,8 @@ class Orchestration(Steering, Attempts, Waiting):
         return await self._add(template, namespace)
 
     async def _add(self, template: Template, namespace: str) -> TemplateRecord:
+        if template.schedule is not None:
+            check_input(template, EMPTY, EMPTY, self._t.settings.payload_limit)
         row = TemplateRow(
             namespace,
             template.name,
@@ -86,7 +93,9 @@ class Orchestration(Steering, Attempts, Waiting):
             bytes(template.source),
             self._t.now(),
         )
-        stored, created = await self._t.writer.submit(AddTemplate(row))
+        stored, created = await self._t.writer.submit(
+            AddTemplate(row, self._schedule_of(template, namespace, row.created_at))
+        )
         return _template_record(stored, created=created)
 
     async def get_workflow(
@@ -181,6 +190,12 @@ class Orchestration(Steering, Attempts, Waiting):
             actor=str(actor),
             on_error_version=self._on_error_version(template, namespace),
         )
+
+    def _scheduled(self, row: ScheduleRow, at: Micros) -> SessionStarted:
+        """The first event of a session that a schedule starts."""
+        context = msgspec.json.encode({"scheduledAt": rfc3339(at)})
+        request = StartRequest(row.workflow, row.version, EMPTY, context)
+        return self._event(request, row.namespace, Actor("system", "schedule"))
 
     def _on_error_version(self, template: Template, namespace: str) -> str | None:
         """The exact version of the `onError` workflow: fixed when the session starts."""

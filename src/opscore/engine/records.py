@@ -162,6 +162,25 @@ class SessionRecord(SessionSummary):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A workflow that starts by itself: when next, and what became of the times before."""
+
+    workflow: str
+    version: str
+    cron: str | None
+    every: Micros | None
+    timezone: str
+    overlap: Literal["skip", "queue", "cancel"]
+    catch_up: Micros
+    paused: bool
+    next_times: tuple[Micros, ...]
+    last_session: str | None
+    last_at: Micros | None
+    queued: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalRecord:
     """What a step asks of people. `status`: pending, approved, rejected or cancelled.
 

@@ -75,9 +75,13 @@ class DeleteSession:
 
 @dataclass(slots=True)
 class AddTemplate:
-    """Store a template version; answers (row, whether it is new)."""
+    """Store a template version; answers (row, whether it is new).
+
+    `schedule` notes in the same commit what a new version does to the workflow's schedule.
+    """
 
     row: TemplateRow
+    schedule: Callable[[Unit], None] | None = None
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -92,6 +96,8 @@ class AddTemplate:
         if known is None:
             unit.changes.templates.append(row)
             unit.after.append(lambda: templates.add(row))
+            if self.schedule is not None:
+                self.schedule(unit)
             return row, True
         if known.digest != row.digest:
             raise Conflict(

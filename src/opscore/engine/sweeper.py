@@ -1,4 +1,4 @@
-"""What time brings: expired leases, due tasks, queue timeouts, ends of waits, deadlines."""
+"""What time brings: expired leases, due tasks, queue timeouts, ends of waits, schedules, deadlines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from opscore.core.why_words import nobody
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_target
 from opscore.engine.requests import Expire, OnSession
+from opscore.engine.schedules import Fire, Key, ScheduleBook
 from opscore.engine.unit import Unit
 from opscore.engine.writer import Command, Writer
 from opscore.store.rows import ReadyRow
@@ -40,12 +41,16 @@ class Sweeper:
         clock: Clock,
         chance: Callable[[], float],
         takers: Callable[[str, Target], Sequence[Taker]],
+        schedules: ScheduleBook,
+        fire: Callable[[Key], Fire],
     ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._chance = chance
         self._takers = takers
+        self._schedules = schedules
+        self._fire = fire
         self._next: Micros = 0
         self._sooner = asyncio.Event()
 
@@ -56,10 +61,13 @@ class Sweeper:
             [row.due for row in changes.delayed.values()]
             + [row.expires_at for row in changes.ready.values() if row.expires_at is not None]
             + [row.due for row in changes.timers.values()]
+            + [row.next_at for row in changes.schedules.values() if row.next_at is not None]
             + [row.deadline for row in changes.leases.values() if row.deadline is not None]
             + [row.deadline for row in changes.sessions.values() if row.deadline is not None],
             default=None,
         )
+        if self._schedules.committed(unit):
+            soonest = 0
         if soonest is not None and soonest < self._next:
             self._next = soonest
             self._sooner.set()
@@ -80,8 +88,9 @@ class Sweeper:
         """`due` None: something could not be carried out and will still be due after the pause."""
         if due is None:
             self._next = self._store.now() + LONGEST_SLEEP
-        elif due.next_at is not None:
-            self._next = min(self._next, due.next_at)
+        else:
+            times = [due.next_at, self._schedules.next_at()]
+            self._next = min([self._next, *(at for at in times if at is not None)])
         while (left := self._next - self._store.now()) > 0:
             self._sooner.clear()
             await self._clock.wait(self._sooner, left / SECOND)
@@ -94,6 +103,7 @@ class Sweeper:
         commands += [self._queue_timeout(row) for row in due.expired]
         commands += [OnSession(row.session_id, cmd.TimerDue(row.step)) for row in due.timers]
         commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
+        commands += [self._fire(key) for key in self._schedules.due(self._store.now())]
         futures = [self._writer.submit(command) for command in commands]
         failed = False
         for outcome in await asyncio.gather(*futures, return_exceptions=True):

@@ -11,6 +11,7 @@ from opscore.engine.cache import TemplateCache
 from opscore.engine.clock import Clock
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.ids import Ids
+from opscore.engine.schedules import ScheduleBook
 from opscore.engine.settings import Settings
 from opscore.engine.starts import EMPTY
 from opscore.engine.views import Views
@@ -64,6 +65,7 @@ class Tools:
     views: Views
     templates: TemplateCache
     dispatcher: Dispatcher
+    schedules: ScheduleBook
     clock: Clock
     ids: Ids
     settings: Settings

@@ -21,6 +21,7 @@ from opscore.store.rows import (
     ReadyRow,
     RequestName,
     RequestRow,
+    ScheduleRow,
     SessionRow,
     StoredEvent,
     StoredKey,
@@ -86,6 +87,10 @@ class Reads:
         where, given = sql.where(sql.APPROVAL_CONDITIONS, {**filters, "before": before})
         statement = f"{sql.APPROVALS}{where} order by approval_id desc limit ?"
         return await self._read(ApprovalRow, statement, (*given, limit))
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """See `Store.schedules`."""
+        return await self._read(ScheduleRow, sql.SCHEDULES, ())
 
     async def queues(self) -> dict[tuple[str, str], int]:
         """See `Store.queues`."""

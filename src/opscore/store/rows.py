@@ -162,6 +162,21 @@ class CallbackRow(NamedTuple):
     error: str | None = None
 
 
+class ScheduleRow(NamedTuple):
+    """When a workflow starts next; `queued` is a JSON list of times that wait for a session."""
+
+    namespace: str
+    workflow: str
+    version: str
+    origin: Micros
+    paused: int
+    next_at: Micros | None
+    last_session: str | None
+    last_at: Micros | None
+    queued: str
+    missed: int
+
+
 class LeaseRow(NamedTuple):
     """An attempt in flight. `heartbeat`: how long its lease is, when its step says so."""
 
@@ -310,6 +325,10 @@ class Changes:
     untimed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     callbacks: dict[str, CallbackRow] = field(default_factory=dict[str, CallbackRow])
     approvals: dict[str, ApprovalRow] = field(default_factory=dict[str, ApprovalRow])
+    schedules: dict[tuple[str, str], ScheduleRow] = field(
+        default_factory=dict[tuple[str, str], ScheduleRow]
+    )
+    schedules_gone: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     unleased: set[str] = field(default_factory=set[str])
     extended: dict[str, Micros] = field(default_factory=dict[str, Micros])

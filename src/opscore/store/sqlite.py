@@ -232,6 +232,8 @@ class SqliteStore(Reads):
         self._put(sql.SET_TIMERS, c.timers.values())
         self._put(sql.PUT_CALLBACKS, c.callbacks.values(), sql.PUT_CALLBACKS_END)
         self._put(sql.PUT_APPROVALS, c.approvals.values(), sql.PUT_APPROVALS_END)
+        self._delete_rows(sql.REMOVE_SCHEDULES, list(c.schedules_gone))
+        self._put(sql.PUT_SCHEDULES, c.schedules.values())
         self._delete(sql.END_LEASES, c.unleased)
         self._put(sql.ADD_LEASES, c.leases.values())
         self._put(sql.EXTEND_LEASES, c.extended.items(), sql.EXTEND_LEASES_END)

@@ -28,6 +28,7 @@ from opscore.store.rows import (
     OutboxRow,
     ReadyRow,
     RequestRow,
+    ScheduleRow,
     SessionRow,
     TaskChange,
     TaskRow,
@@ -116,6 +117,10 @@ PUT_APPROVALS = f"insert into approvals ({_columns(ApprovalRow)}) values "
 PUT_APPROVALS_END = (
     " on conflict (approval_id) do update set status = excluded.status, data = excluded.data"
 )
+
+PUT_SCHEDULES = f"insert or replace into schedules ({_columns(ScheduleRow)}) values "
+REMOVE_SCHEDULES = "delete from schedules where (namespace, workflow) in (values "
+SCHEDULES = f"select {_columns(ScheduleRow)} from schedules order by namespace, workflow"
 
 ADD_LEASES = f"insert or rollback into leases ({_columns(LeaseRow)}) values "
 END_LEASES = "delete from leases where task_id in "

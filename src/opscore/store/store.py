@@ -18,6 +18,7 @@ from opscore.store.rows import (
     ReadyRow,
     RequestName,
     RequestRow,
+    ScheduleRow,
     SessionRow,
     StoredEvent,
     StoredKey,
@@ -115,6 +116,10 @@ class Store(Protocol):
         self, filters: Filters, before: str | None, limit: int
     ) -> list[ApprovalRow]:
         """Approvals, newest session first. Filters: namespace, status, session_id, approval_id."""
+        ...
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """Every schedule."""
         ...
 
     async def queues(self) -> dict[tuple[str, str], int]:
