@@ -11,7 +11,7 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import (agent, approval, documentation, key, schedule, session, system, task, workflow)
+from opscore.api import documentation
 from opscore.api.access import Access, KeyHolders, Principal, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
@@ -47,17 +47,6 @@ if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
     from opscore.engine.engine import Engine
 
-NOUNS: Sequence[Routes] = (
-    agent.routes,
-    workflow.routes,
-    session.routes,
-    approval.routes,
-    schedule.routes,
-    task.routes,
-    key.routes,
-    system.routes,
-    documentation.routes,
-)
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
 SWEEP_SECONDS = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opscore.api import agent, approval, key, notify, session, system, task, workflow
+from opscore.api import agent, approval, key, notify, schedule, session, system, task, workflow
 from opscore.api.route import Routes
 
 NOUNS: Sequence[Routes] = (
@@ -13,6 +13,7 @@ NOUNS: Sequence[Routes] = (
     workflow.routes,
     session.routes,
     approval.routes,
+    schedule.routes,
     task.routes,
     key.routes,
     system.routes,

@@ -87,7 +87,8 @@ class Scheduling:
         template = self._t.templates.parsed(row.namespace, row.workflow, row.version)
         schedule = template.schedule
         assert schedule is not None
-        after = self._t.now()
+        # One that is due and not yet started is still the next.
+        after = self._t.now() if row.next_at is None else row.next_at - 1
         return ScheduleRecord(
             workflow=row.workflow,
             version=row.version,
