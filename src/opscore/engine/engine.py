@@ -92,16 +92,7 @@ class Engine:
         self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
         self.callbacks = self._callbacks(chance)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
-        self.lifecycle = Lifecycle(
-            store,
-            self._writer,
-            self._dispatcher,
-            registry,
-            sessions=self.orchestration,
-            new_id=ids.new,
-            offline_after=settings.offline_after,
-            payload_limit=settings.payload_limit,
-        )
+        self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
         explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
@@ -125,6 +116,18 @@ class Engine:
             self.outgoing,
             self.signing,
             chance.random,
+        )
+
+    def _new_lifecycle(self, ids: Ids, registry: Registry) -> Lifecycle:
+        return Lifecycle(
+            self.store,
+            self._writer,
+            self._dispatcher,
+            registry,
+            sessions=self.orchestration,
+            new_id=ids.new,
+            offline_after=self.settings.offline_after,
+            payload_limit=self.settings.payload_limit,
         )
 
     def _new_sweeper(self, chance: random.Random) -> Sweeper:
