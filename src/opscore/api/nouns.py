@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opscore.api import agent, approval, key, notify, schedule, session, system, task, workflow
+from opscore.api import (
+    agent,
+    approval,
+    key,
+    limit,
+    notify,
+    schedule,
+    session,
+    system,
+    task,
+    workflow,
+)
 from opscore.api.route import Routes
 
 NOUNS: Sequence[Routes] = (
@@ -15,6 +26,7 @@ NOUNS: Sequence[Routes] = (
     approval.routes,
     schedule.routes,
     task.routes,
+    limit.routes,
     key.routes,
     system.routes,
 )
