@@ -48,6 +48,10 @@ check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, genera
 	@echo "check: generated documentation" && $(BIN)/python -m tools.generate --check
 	@echo "check: all good"
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready-dev ## Examine every route of a real server with schemathesis (ARGS="--seconds 60")
+	@$(BIN)/python -m tools.fuzz $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.ready-dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

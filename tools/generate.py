@@ -4,27 +4,26 @@
     python -m tools.generate --check    exit 1 and name what `make docs` would change
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; the rest of the page is by hand.
-The journals of docs/journals/ are generated as a whole, by `tools/record.py`, and the schema for editors by
-`opscore.core.template_schema`.
+The journals of docs/journals/ are generated as a whole, by `tools/record.py`; the JSON Schemas of schemas/ are those that
+a server publishes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from opscore.core.template_schema import template_schema
+from opscore.api import schemas
 from opscore.telemetry.logs import configure
 from tools import commands, components, record, sequence, states
 
 ROOT = Path(__file__).resolve().parents[1]
 JOURNALS = "docs/journals"
+SCHEMAS = "schemas"
 
-TEMPLATE_SCHEMA = "schemas/template.json"
 
 recorded = cache(record.journals)
 
@@ -60,11 +59,10 @@ def rewritten(text: str, parts: Mapping[str, str]) -> str:
 
 def stale_files() -> dict[Path, str | None]:
     """The files that are out of date, with the text they should have; None: it should not exist."""
-    wanted: dict[Path, str | None] = {
-        path: None for path in (ROOT / JOURNALS).glob("*.jsonl") if path.name not in recorded()
-    }
-    wanted |= {ROOT / JOURNALS / name: text for name, text in recorded().items()}
-    wanted[ROOT / TEMPLATE_SCHEMA] = json.dumps(template_schema(), indent=2) + "\n"
+    wanted: dict[Path, str | None] = {}
+    for folder, texts in ((JOURNALS, recorded()), (SCHEMAS, schemas.texts())):
+        wanted |= dict.fromkeys((ROOT / folder).glob("*.json*"))
+        wanted |= {ROOT / folder / name: text for name, text in texts.items()}
     for name, parts in PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         wanted[ROOT / name] = rewritten(text, {part: make() for part, make in parts.items()})

@@ -46,6 +46,8 @@ NEEDS: dict[str, str] = {
     "POST /session/{sessionId}/pause": "operate",
     "POST /session/{sessionId}/resume": "operate",
     "POST /session/{sessionId}/retry": "operate",
+    "GET /event": "session:read",
+    "WEBSOCKET /event/ws": "session:read",
     "POST /task": "session:start",
     "GET /task": "session:read",
     "POST /task/settle": "agent:work",

@@ -67,7 +67,7 @@ async def test_every_registered_route_declares_its_permissions(site: Site) -> No
             assert permissions
             assert set(permissions.values()) <= PERMISSIONS
             seen += len(permissions)
-    assert seen == len(OPERATIONS) + 1  # and the channel
+    assert seen == len(OPERATIONS) + 2  # and the sockets
 
 
 def test_a_route_without_a_permission_cannot_be_declared() -> None:

@@ -11,7 +11,7 @@ from litestar import HttpMethod, Litestar, Request, Response, WebSocket
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from opscore.api import documentation
+from opscore.api import documentation, event_socket
 from opscore.api.access import Access, KeyHolders, Principal, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
 from opscore.api.body import ClientGone, query_of, read_body
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 CHANNEL_PATH = f"{BASE}/agent/{{agentId}}/channel"
+EVENTS_PATH = f"{BASE}/event/ws"
 SWEEP_SECONDS = 5.0
 REVOKED_SECONDS = 0.5
 CHANNEL_PERMISSION = "agent:work"
@@ -141,17 +142,22 @@ class Application:
         )
         self.agentkit = _agentkit(settings)
         self.push = PushChannels(engine, self.agentkit)
+        events = event_socket.EventSocket(self.context)
         dispatchers = {
             path: (operations, Dispatcher(self.context, operations))
             for path, operations in by_path().items()
         }
         self._paths: dict[str, Paths[Asgi]] = {
             "http": Paths((path, pair[1]) for path, pair in dispatchers.items()),
-            "websocket": Paths([(CHANNEL_PATH, self._connect)]),
+            "websocket": Paths([(CHANNEL_PATH, self._connect), (EVENTS_PATH, events)]),
         }
         routes = [_mount(path, *pair) for path, pair in dispatchers.items()]
+        sockets = [
+            _mount_socket(CHANNEL_PATH, CHANNEL_PERMISSION, self._connect),
+            _mount_socket(EVENTS_PATH, event_socket.PERMISSION, events),
+        ]
         self.asgi = Litestar(
-            [*routes, _mount_channel(self._connect)],
+            [*routes, *sockets],
             openapi_config=None,
             logging_config=None,
             debug=False,
@@ -271,14 +277,14 @@ def _mount(path: str, operations: Sequence[Operation], dispatcher: Asgi) -> HTTP
     )(unreached)
 
 
-def _mount_channel(channel: Asgi) -> WebsocketRouteHandler:
+def _mount_socket(path: str, permission: str, application: Asgi) -> WebsocketRouteHandler:
     async def unreached(socket: WebSocket[Any, Any, Any]) -> None:
-        raise AssertionError(f"the channel answers every connection of its path, not {socket}")
+        raise AssertionError(f"{path} answers every connection itself, not {socket}")
 
     return WebsocketRouteHandler(
-        _template(CHANNEL_PATH),
-        middleware=[_in_front(channel)],
-        opt={"permissions": {"WEBSOCKET": CHANNEL_PERMISSION}},
+        _template(path),
+        middleware=[_in_front(application)],
+        opt={"permissions": {"WEBSOCKET": permission}},
     )(unreached)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opscore.api.access import Access, Principal
 from opscore.api.notices import Notices
@@ -27,8 +27,8 @@ class Context:
     access: Access
     clock: Clock = field(default_factory=SystemClock)
     new_trace_id: Callable[[], str] = random_trace_id
-    waiting: dict[asyncio.Task[None], Principal] = field(
-        default_factory=dict[asyncio.Task[None], Principal]
+    waiting: dict[asyncio.Task[Any], Principal] = field(
+        default_factory=dict[asyncio.Task[Any], Principal]
     )
     stopping: bool = False
     agentkit: AgentKitSync | None = None

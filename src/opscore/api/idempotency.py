@@ -67,6 +67,7 @@ async def _keep(call: Call, request: Once, reply: Reply) -> None:
 
 
 def _digest(call: Call, body: bytes) -> bytes:
-    """What tells one request from another: the path with its parameters, and the body."""
-    target: bytes = call.scope["path"].encode() + b"?" + call.scope["query_string"]
-    return hashlib.sha256(b"%d %b %b" % (len(target), target, body)).digest()
+    """What tells one request from another: the path with its parameters, `If-Match`, the body."""
+    path: bytes = call.scope["path"].encode()
+    parts = (path, call.scope["query_string"], call.headers.get(b"if-match", b"*"), body)
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()

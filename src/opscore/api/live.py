@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ENDS = frozenset({SessionCompleted.TYPE, SessionFailed.TYPE, SessionCancelled.TYPE})
 PAGE = 500
 KEEP_ALIVE_SECONDS = 15.0
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
@@ -44,7 +44,7 @@ class SessionStream:
 
     async def send(self, send: Send) -> None:
         """Stream until the session ends, the client leaves, or the server stops."""
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         if not self._call.context.stopping:
             await self._call.while_present(self._events(send))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -106,11 +106,11 @@ class SessionStream:
         fresh = [event for event in events if event.seq > self._seq]
         if fresh:
             self._seq = fresh[-1].seq
-            body = b"".join(map(frame, fresh))
+            body = b"".join([frame(event, event.seq) for event in fresh])
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-def frame(event: EventRecord) -> bytes:
+def frame(event: EventRecord, identity: int) -> bytes:
     """One event on the wire. JSON in one line, so one `data` field carries it."""
     data = _encode(event_view(event)).replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), data)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (identity, event.type.encode(), data)

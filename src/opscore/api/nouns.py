@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from opscore.api import (
     agent,
     approval,
+    event,
     key,
-    limit,
     notify,
     schedule,
     session,
@@ -26,7 +26,7 @@ NOUNS: Sequence[Routes] = (
     approval.routes,
     schedule.routes,
     task.routes,
-    limit.routes,
+    event.routes,
     key.routes,
     system.routes,
 )

@@ -7,26 +7,12 @@ import msgspec
 from opscore.api.answer import Answer, ok
 from opscore.api.call import Call
 from opscore.api.route import BASE, Reply, Routes
+from opscore.api.schemas import SCHEMAS, published
 from opscore.core.errors import NotFound
-from opscore.wire.agent import AgentView, StateRecord, StateReport
-from opscore.wire.base import Problem
 from opscore.wire.queries import Health, Readiness
-from opscore.wire.session import EventView, SessionView, TriggerWorkflow
-from opscore.wire.task import TaskView
 
 routes = Routes("system", base="")
 _encode = msgspec.json.Encoder().encode
-
-SCHEMAS: dict[str, type] = {
-    "agent": AgentView,
-    "state-report": StateReport,
-    "state-record": StateRecord,
-    "workflow-trigger": TriggerWorkflow,
-    "session": SessionView,
-    "task": TaskView,
-    "event": EventView,
-    "problem": Problem,
-}
 
 
 @routes.plain("GET", "/health", "public", {200: Health})
@@ -55,8 +41,4 @@ async def schema(call: Call) -> Reply:
     if name not in SCHEMAS or not call.part("name").endswith(".json"):
         known = ", ".join(f"{one}.json" for one in SCHEMAS)
         raise NotFound(f"There is no such schema. There are: {known}.")
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **msgspec.json.schema(SCHEMAS[name]),
-    }
-    return Answer(200, _encode(document), b"application/schema+json")
+    return Answer(200, _encode(published(name)), b"application/schema+json")

@@ -57,6 +57,8 @@ async def create_workflow(call: Call, body: bytes) -> Reply:
 )
 async def validate_workflow(call: Call, body: bytes) -> Reply:
     """Check a template without storing it; the answer lists every mistake and every warning."""
+    if not body:
+        raise Invalid("The request has no body.")
     try:
         found = check_template(
             body,

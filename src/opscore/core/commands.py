@@ -57,14 +57,6 @@ class QueueTimeout:
 
 
 @record
-class RejectTask:
-    """The limit of a task that does not wait for one is full; `why` says which."""
-
-    task_id: str
-    why: str
-
-
-@record
 class DeadlinePassed:
     """The session's total bound, or the grace of one that is stopping, is over."""
 
@@ -190,7 +182,6 @@ SessionCommand = (
     | Settle
     | TaskDue
     | QueueTimeout
-    | RejectTask
     | DeadlinePassed
     | TimerDue
     | Signal

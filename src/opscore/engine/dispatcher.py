@@ -134,9 +134,7 @@ class Dispatcher:
                     break
 
     def _may_match(self) -> bool:
-        if any(self._seats.any_free(queue) for queue in self._woken):
-            return True
-        return self._writer.gates.may_offer(self._seats.any_free)
+        return any(self._seats.any_free(queue) for queue in self._woken)
 
     async def claim_now(self, seat: Seat) -> list[ClaimedAttempt]:
         """What its queues hold for an instance at this moment; it needs no place among the seats.

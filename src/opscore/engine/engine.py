@@ -24,6 +24,7 @@ from opscore.engine.debugging import Debugging
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.explanations import Explanations
 from opscore.engine.feed import Feed
+from opscore.engine.following import Following
 from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
 from opscore.engine.keys import Keys
@@ -78,12 +79,11 @@ class Engine:
             SessionCache(), templates, CelExpressions(), settings.payload_limit, settings.lease
         )
         registry = Registry()
-        self.settings = settings
-        self.store = store
+        self.settings, self.store = settings, store
         self.outgoing = Outgoing(settings.outgoing)
         self.signing = signing
         self.feed, self.hooks = Feed(), Hooks()
-        self._schedules = ScheduleBook()
+        self.following, self._schedules = Following(store, self.feed), ScheduleBook()
         self.clock = self._clock = clock
         self._templates = templates
         self._views = Views(store, templates)
@@ -95,7 +95,8 @@ class Engine:
         self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
-        self.debugging = Debugging(store, self.orchestration, self._explanations())
+        explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
+        self.debugging = Debugging(store, self.orchestration, explanations)
         self._relay = Relay(store, self._writer, clock, ids)
         self._sweeper = self._new_sweeper(chance)
         self._registry = registry
@@ -139,10 +140,6 @@ class Engine:
             self._schedules,
             self.orchestration.fire,
         )
-
-    def _explanations(self) -> Explanations:
-        gates = self._writer.gates
-        return Explanations(self.store, self._views, self._templates, self.lifecycle.takers, gates)
 
     def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
         return Tools(
@@ -200,7 +197,7 @@ class Engine:
         # Attempts in flight get a whole lease from now: that nobody could be heard while no server
         # ran is not their agents' fault, and no clock that was set forward keeps them for long.
         await self.store.renew_leases(self.store.now(), self.settings.lease, ACCEPTED)
-        self._writer.gates.load(await self.store.gates())
+        await self.following.preload()
         await self.lifecycle.preload()
         await self.keys.load()
         await self._relay.load()

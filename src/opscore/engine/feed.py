@@ -1,4 +1,8 @@
-"""The journal's tail, live: commits in, events to whoever follows."""
+"""The journal's tail, live: commits in, events to whoever follows.
+
+Positions number the events of a store in one order: within a commit those of sessions, then those
+of agents.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from opscore.engine.journal import public
 from opscore.engine.records import EventRecord
 from opscore.engine.unit import Unit
+from opscore.store.happened import Happened
 from opscore.store.rows import StoredEvent
 
 FOLLOWERS_LIMIT = 10_000
@@ -17,12 +24,18 @@ FOLLOWERS_LIMIT = 10_000
 class Subscription:
     """An async iterator of events; ends when closed, or with `dropped` set when it was too slow."""
 
-    def __init__(self, limit: int, leave: Callable[[Subscription], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        leave: Callable[[Subscription], None],
+        wanted: Callable[[Happened], bool] = lambda _: True,
+    ) -> None:
         self._events: deque[EventRecord] = deque()
         self._limit = limit
         self._leave = leave
         self._arrived = asyncio.Event()
         self._closed = False
+        self.wanted = wanted
         self.dropped: str | None = None
 
     def offer(self, event: EventRecord) -> None:
@@ -53,9 +66,11 @@ class Subscription:
 
 
 class Feed:
-    """Who follows what: one session, or all sessions of a namespace."""
+    """Who follows what: one session, or all that happens in a namespace."""
 
     def __init__(self) -> None:
+        self.position = 0
+        """Of the newest event that is committed."""
         self._of_session: dict[str, list[Subscription]] = {}
         self._of_namespace: dict[str, list[Subscription]] = {}
 
@@ -64,9 +79,14 @@ class Feed:
         *,
         session_id: str | None = None,
         namespace: str = "default",
+        wanted: Callable[[Happened], bool] = lambda _: True,
         limit: int = FOLLOWERS_LIMIT,
     ) -> Subscription:
-        """Follow from the next commit on. The caller closes the subscription."""
+        """Follow from the next commit on. The caller closes the subscription.
+
+        With `session_id`, that session's events, whichever its namespace; else the namespace's
+        events, of its agents too, that are `wanted`.
+        """
         if session_id is not None:
             where, key = self._of_session, session_id
         else:
@@ -79,27 +99,41 @@ class Feed:
             if not followers:
                 where.pop(key, None)
 
-        subscription = Subscription(limit, leave)
+        subscription = Subscription(limit, leave, wanted)
         where.setdefault(key, []).append(subscription)
         return subscription
 
     def published(self, unit: Unit, first_position: int) -> None:
         """Pass on the events of a commit."""
+        events, of_agents = unit.changes.events, unit.changes.agent_events
+        agents_first = first_position + len(events)
+        self.position = agents_first + len(of_agents) - 1
         if not self._of_session and not self._of_namespace:
             return
-        for position, event in enumerate(unit.changes.events, first_position):
-            followers = self._followers(unit, event.session_id)
-            if followers:
-                record = public(StoredEvent(position, *event))
-                for follower in followers:
-                    follower.offer(record)
+        for position, event in enumerate(events, first_position):
+            self._tell_of_session(unit, StoredEvent(position, *event))
+        for position, row in enumerate(of_agents, agents_first):
+            if followers := self._of_namespace.get(row.namespace):
+                happened = Happened(position, *row[1:], True, None, row.agent_id, None, None)
+                _offer(followers, happened)
 
-    def _followers(self, unit: Unit, session_id: str) -> Sequence[Subscription]:
-        namespace = unit.touched[session_id].namespace
-        return [
-            *self._of_session.get(session_id, ()),
-            *self._of_namespace.get(namespace, ()),
-        ]
+    def _tell_of_session(self, unit: Unit, event: StoredEvent) -> None:
+        state = unit.touched[event.owner]
+        if followers := self._of_session.get(event.owner):
+            record = public(event)
+            for follower in list(followers):
+                follower.offer(record)
+        if followers := self._of_namespace.get(state.namespace):
+            task = state.tasks.get(_named(event.data).task_id)
+            happened = Happened(
+                *event,
+                False,
+                state.workflow,
+                state.agent_id,
+                None if task is None else task.agent_id,
+                None if task is None else task.capability,
+            )
+            _offer(followers, happened)
 
     def close(self) -> None:
         """The server stops: every follower ends."""
@@ -107,3 +141,25 @@ class Feed:
             for followers in list(where.values()):
                 for follower in list(followers):
                     follower.close()
+
+
+class _Names(msgspec.Struct):
+    """What an event may name."""
+
+    task_id: str = ""
+
+
+_named = msgspec.json.Decoder(_Names).decode
+
+
+def _offer(followers: Sequence[Subscription], happened: Happened) -> None:
+    wanting = [follower for follower in followers if follower.wanted(happened)]
+    if wanting:
+        record = record_of(happened)
+        for follower in wanting:
+            follower.offer(record)
+
+
+def record_of(happened: Happened) -> EventRecord:
+    """An event as people read it."""
+    return public(StoredEvent(*happened[:7]), of_agent=bool(happened.of_agent))

@@ -86,9 +86,10 @@ class Hooks:
 
     def _tell(self, unit: Unit, first_position: int) -> None:
         hearers: dict[str, list[Subscription]] = {}
-        for row in unit.changes.agent_events:
+        agents_first = first_position + len(unit.changes.events)
+        for position, row in enumerate(unit.changes.agent_events, agents_first):
             for subscription in self._hearers(hearers, row.type):
-                self._give(subscription, public(StoredEvent(0, *row[1:]), of_agent=True))
+                self._give(subscription, public(StoredEvent(position, *row[1:]), of_agent=True))
         for position, row in enumerate(unit.changes.events, first_position):
             for subscription in self._hearers(hearers, row.type):
                 self._give(subscription, public(StoredEvent(position, *row)))

@@ -11,7 +11,7 @@ import apsw
 
 from opscore.core.types import Micros
 from opscore.store import statements as sql
-from opscore.store.gate_rows import GatedRow, GateRows, RateRow
+from opscore.store.happened import Happened
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
@@ -54,6 +54,14 @@ class Reads:
         """See `Store.agent_owner`."""
         rows = await self._read(str, sql.AGENT_OWNER, (agent_id,))
         return rows[0] if rows else None
+
+    async def happened(self, namespace: str, after: int, until: int) -> list[Happened]:
+        """See `Store.happened`."""
+        return await self._read(Happened, sql.HAPPENED, (after, until, namespace))
+
+    async def last_position(self) -> int:
+        """See `Store.last_position`."""
+        return (await self._read(int, sql.LAST_POSITION, ()))[0]
 
     async def session(self, session_id: str) -> SessionRow | None:
         """See `Store.session`."""
@@ -103,17 +111,6 @@ class Reads:
         count = await self._on_reader(lambda: self._r.execute(sql.AHEAD, row[:4]).get)
         assert isinstance(count, int)
         return count
-
-    async def gates(self) -> GateRows:
-        """See `Store.gates`."""
-        return await self._on_reader(self._gates)
-
-    def _gates(self) -> GateRows:
-        return GateRows(
-            self._rows(LeaseRow, sql.GATED_LEASES, ()),
-            self._rows(GatedRow, sql.GATED, ()),
-            self._rows(RateRow, sql.RATES, ()),
-        )
 
     async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:
         """See `Store.in_flight`."""

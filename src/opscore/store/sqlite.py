@@ -125,7 +125,7 @@ class SqliteStore(Reads):
         """
         heard = self._heard
         locked = Locked()
-        if wants.leases or wants.holders or wants.agents or wants.settled or wants.gates:
+        if wants.leases or wants.holders or wants.agents or wants.settled:
             await self._written()
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
         elif not wants.nothing():
@@ -194,8 +194,6 @@ class SqliteStore(Reads):
             locked.held_by_agent.setdefault(lease.agent_id, []).append(lease)
             if not known(lease.session_id):
                 sessions.add(lease.session_id)
-        if wants.gates:
-            locked.gates = self._gates()
         for event in self._in(StoredEvent, sql.JOURNALS, sessions, sql.JOURNALS_END):
             locked.journals.setdefault(event.owner, []).append(event)
         return locked
@@ -205,7 +203,7 @@ class SqliteStore(Reads):
             self._w.execute("begin immediate")
             self._write(changes)
             self._w.execute("commit")
-            self._position += len(changes.events)
+            self._position += len(changes.events) + len(changes.agent_events)
         except Exception as error:
             if not self._w.get_autocommit():
                 self._w.execute("rollback")
@@ -216,7 +214,11 @@ class SqliteStore(Reads):
         # First those that are gone: their names may be taken over in the same commit.
         self._delete(sql.REMOVE_AGENTS, c.agents_gone)
         self._put(sql.PUT_AGENTS, c.agents.values(), sql.PUT_AGENTS_END)
-        self._put(sql.ADD_AGENT_EVENTS, c.agent_events)
+        agents_first = self._position + 1 + len(c.events)
+        self._put(
+            sql.ADD_AGENT_EVENTS,
+            [(p, *e) for p, e in enumerate(c.agent_events, agents_first)],
+        )
         self._put(sql.PUT_KEYS, c.keys.values(), sql.PUT_KEYS_END)
         self._put(sql.USE_KEYS, c.key_uses.items(), sql.USE_KEYS_END)
         self._put(sql.PUT_SESSIONS, c.sessions.values(), sql.PUT_SESSIONS_END)
@@ -228,10 +230,6 @@ class SqliteStore(Reads):
         self._put(sql.CHANGE_TASKS, c.task_changes.values(), sql.CHANGE_TASKS_END)
         self._delete_rows(sql.DEQUEUE, [r[:4] for r in c.unready.values()])
         self._put(sql.ENQUEUE, c.ready.values())
-        self._delete_rows(sql.UNGATE, [r[:4] for r in c.limits.ungated.values()])
-        self._put(sql.GATE, c.limits.gated.values())
-        self._put(sql.PUT_RATES, c.limits.rates.values(), sql.PUT_RATES_END)
-        self._delete_rows(sql.END_RATES, list(c.limits.rates_gone))
         self._delete_rows(sql.UNDELAY, [r[:2] for r in c.undelayed.values()])
         self._put(sql.DELAY, c.delayed.values())
         self._delete_rows(sql.STOP_TIMERS, list(c.untimed))
@@ -252,7 +250,7 @@ class SqliteStore(Reads):
             self._delete(statement, c.sessions_gone)
         if c.sessions_gone:
             # The newest events may be among them, and a feed's cursor must never see theirs again.
-            self._w.execute(sql.KEEP_POSITION, (str(self._position + len(c.events)),))
+            self._w.execute(sql.KEEP_POSITION, (str(agents_first + len(c.agent_events) - 1),))
 
     def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
         rows = list(rows)

@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any
 
 from opscore.core.types import PUSHED
-from opscore.store.gate_rows import GatedRow, RateRow
 from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
@@ -79,7 +78,7 @@ def chunks(rows: list[Any], most: int) -> Iterable[list[Any]]:
 
 
 ADD_EVENTS = f"insert or rollback into events (position, {_columns(EventRow)}) values "
-ADD_AGENT_EVENTS = f"insert into agent_events ({_columns(AgentEventRow)}) values "
+ADD_AGENT_EVENTS = f"insert into agent_events (position, {_columns(AgentEventRow)}) values "
 
 PUT_SESSIONS = f"insert or rollback into sessions ({_columns(SessionRow)}) values "
 PUT_SESSIONS_END = (
@@ -100,15 +99,6 @@ CHANGE_TASKS_END = ") v where tasks.task_id = v.column1"
 
 ENQUEUE = f"insert or rollback into ready ({_columns(ReadyRow)}) values "
 DEQUEUE = "delete from ready where (namespace, queue, place, task_id) in (values "
-
-GATE = f"insert or rollback into gated ({_columns(GatedRow)}) values "
-UNGATE = "delete from gated where (namespace, queue, place, task_id) in (values "
-PUT_RATES = f"insert into rates ({_columns(RateRow)}) values "
-PUT_RATES_END = (
-    " on conflict (namespace, key) do update set "
-    "tat = excluded.tat, starts = excluded.starts, per = excluded.per"
-)
-END_RATES = "delete from rates where (namespace, key) in (values "
 
 DELAY = f"insert into delayed ({_columns(DelayedRow)}) values "
 UNDELAY = "delete from delayed where (due, task_id) in (values "
@@ -189,6 +179,7 @@ JOURNAL = (
 )
 LAST_POSITION = (
     "select max(coalesce((select max(position) from events), 0), "
+    "coalesce((select max(position) from agent_events), 0), "
     "coalesce((select cast(value as integer) from meta where key = 'position'), 0))"
 )
 KEEP_POSITION = (
@@ -202,6 +193,17 @@ AGENT_JOURNAL = (
     "order by seq limit ?"
 )
 AGENT_OWNER = "select namespace from agent_events where agent_id = ? limit 1"
+HAPPENED = (
+    "select e.position, e.session_id, e.seq, e.at, e.type, e.version, e.data, false, "
+    "s.workflow, s.agent_id, coalesce(l.agent_id, t.agent_id), t.capability "
+    "from events e join sessions s on s.session_id = e.session_id "
+    "left join tasks t on t.task_id = json_extract(e.data, '$.task_id') "
+    "left join leases l on l.task_id = t.task_id "
+    "where e.position > ?1 and e.position <= ?2 and s.namespace = ?3 "
+    "union all select position, agent_id, seq, at, type, version, data, true, "
+    "null, agent_id, null, null from agent_events "
+    "where position > ?1 and position <= ?2 and namespace = ?3 order by 1"
+)
 TASK_EVENTS = (
     f"select {EVENT_COLUMNS} from events where session_id = ? "
     "and json_extract(data, '$.task_id') = ? order by seq"
@@ -255,8 +257,7 @@ DUE_LEASES = (
 )
 DUE_DELAYED = "select task_id, session_id from delayed where due <= ? order by due limit ?"
 DUE_READY = (
-    f"select {_columns(ReadyRow)} from ready where expires_at <= ?1 "
-    f"union all select {_columns(ReadyRow)} from gated where expires_at <= ?1 limit ?2"
+    f"select {_columns(ReadyRow)} from ready where expires_at <= ? order by expires_at limit ?"
 )
 DUE_TIMERS = f"select {_columns(TimerRow)} from timers where due <= ? order by due limit ?"
 DUE_SESSIONS = "select session_id from sessions where deadline <= ? order by deadline limit ?"
@@ -265,7 +266,6 @@ NEXT_DUE = (
     "select min(deadline) from leases union all select min(due) from delayed union all "
     "select min(expires_at) from ready where expires_at is not null union all "
     "select min(due) from timers union all "
-    "select min(expires_at) from gated where expires_at is not null union all "
     "select min(deadline) from sessions where deadline is not null)"
 )
 
@@ -273,9 +273,6 @@ TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at,
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
 KEYS = "select data, last_used_at from keys order by key_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
-GATED_LEASES = f"select {_columns(LeaseRow)} from leases where terms is not null"
-GATED = f"select {_columns(GatedRow)} from gated"
-RATES = f"select {_columns(RateRow)} from rates"
 AHEAD = (
     "select count(*) from (select 1 from ready where namespace = ? and queue = ? "
     "and (place, task_id) < (?, ?) limit 100000)"

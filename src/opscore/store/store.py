@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opscore.core.types import Micros
-from opscore.store.gate_rows import GateRows
+from opscore.store.happened import Happened
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
@@ -90,6 +90,14 @@ class Store(Protocol):
         """The namespace whose agent has, or had, this id; None: nobody's."""
         ...
 
+    async def happened(self, namespace: str, after: int, until: int) -> list[Happened]:
+        """Events of both journals with `after` < position <= `until`, in order."""
+        ...
+
+    async def last_position(self) -> int:
+        """The position of the newest event."""
+        ...
+
     async def session(self, session_id: str) -> SessionRow | None:
         """One header."""
         ...
@@ -129,10 +137,6 @@ class Store(Protocol):
 
     async def ahead(self, row: ReadyRow) -> int:
         """How many tasks stand before this place in its queue; counted up to 100,000."""
-        ...
-
-    async def gates(self) -> GateRows:
-        """All that limits are made of."""
         ...
 
     async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:

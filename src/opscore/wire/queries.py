@@ -20,6 +20,19 @@ LabelFilter = Annotated[
 Moment = Annotated[str, msgspec.Meta(max_length=64, description="RFC 3339, with an offset")]
 
 
+EventTypes = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=1024,
+        description="Event types (`task.failed`) or their first words (`task`), by commas",
+    ),
+]
+Position = Annotated[
+    int,
+    msgspec.Meta(ge=0, lt=10**18, description="As `Last-Event-ID`, for who cannot send it"),
+]
+
+
 class PageQuery(Input):
     """What every list takes."""
 
@@ -61,6 +74,17 @@ class LongPageQuery(PageQuery, kw_only=True):
     """Histories: longer pages than lists."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class FollowEvents(Input):
+    """`GET /event` and `WS /event/ws`; what is not named does not matter."""
+
+    session: Id | None = None
+    agent: Id | None = None
+    workflow: Name | None = None
+    type: EventTypes | None = None
+    capability: Name | None = None
+    after: Position | None = None
 
 
 class Health(Output):
