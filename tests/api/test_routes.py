@@ -102,6 +102,8 @@ TABLE: list[tuple[str, str, Any, int]] = [
     ("GET", "/session/$ended/why", None, 200),
     ("GET", "/session/none/why", None, 404),
     ("GET", "/task/none/why", None, 404),
+    ("GET", "/limit", None, 200),
+    ("GET", "/limit?limit=0", None, 400),
     ("GET", "/session/none/history", None, 404),
     ("POST", "/session/$waiting/pause", None, 202),
     ("POST", "/session/$waiting/resume", {"reason": "go on"}, 202),

@@ -28,6 +28,7 @@ EXISTING = {
     "task": {"enqueue", "ls", "show", "why", "retry", "fallback", "cancel", "edit"},
     "approval": {"ls", "show", "approve", "reject"},
     "schedule": {"ls", "preview", "pause", "resume", "trigger"},
+    "limit": {"ls"},
     "key": {"create", "ls", "rotate", "revoke"},
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from opscore.cli import exits
 from opscore.wire.base import PointedError
+from opscore.wire.limit import LimitPage, LimitView
 from opscore.wire.session import (
     WorkflowChecked,
     WorkflowCreated,
@@ -309,6 +310,28 @@ def test_why_shows_reasons_agents_and_attempts(
     assert opscore(noun, "why", "x_1", "--json").json["reasons"][0]["position"] == 3
     server.on(f"GET /{noun}/x_2/why", samples.why(status="completed", reasons=[]))
     assert opscore(noun, "why", "x_2").out.strip() == "nothing: it is completed"
+
+
+def test_limits_are_listed_with_their_holders(server: FakeServer, opscore: Command) -> None:
+    held = [(f"tsk_{n}-1", 1) for n in range(5)]
+    limits = [
+        LimitView(kind="concurrency", key="gpu", limit=5, in_use=5, waiting=7, holders=held),
+        LimitView(
+            kind="rate",
+            key="api",
+            limit=60,
+            in_use=0,
+            waiting=1,
+            per_seconds=60,
+            opens_at=samples.AT,
+        ),
+    ]
+    server.on("GET /limit", LimitPage(limits=limits))
+    ran = opscore("limit", "ls")
+    assert ran.code == exits.OK
+    assert "tsk_2-1 attempt 1 and 2 more" in ran.lines[1]
+    assert "60 per 60s" in ran.lines[2] and samples.AT in ran.lines[2]
+    assert opscore("limit", "ls", "--json").json[0]["waiting"] == 7
 
 
 def test_a_task_is_edited(server: FakeServer, opscore: Command) -> None:

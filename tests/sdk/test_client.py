@@ -24,12 +24,13 @@ from opscore.sdk import (
 from opscore.sdk.approvals import Approvals
 from opscore.sdk.follow import frames
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.server import Backoff, Server
 from opscore.sdk.sync import (
     SyncAgents,
     SyncApprovals,
     SyncKeys,
+    SyncLimits,
     SyncSessions,
     SyncTasks,
     SyncWorkflows,
@@ -399,6 +400,7 @@ async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
         (SyncSessions, Sessions),
         (SyncTasks, Tasks),
         (SyncApprovals, Approvals),
+        (SyncLimits, Limits),
         (SyncKeys, Keys),
         (SyncRun, Run),
         (SyncClient, Client),

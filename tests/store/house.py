@@ -18,6 +18,7 @@ from opscore.core.state import SessionState, TaskState
 from opscore.core.template import Template
 from opscore.core.types import SECOND, Micros, SessionStatus, TaskStatus
 from opscore.engine.cache import SessionCache, TemplateCache
+from opscore.engine.gates import Gates, gated_row
 from opscore.engine.journal import fold
 from opscore.engine.projection import error_text, header_of, ready_row
 from opscore.engine.requests import OnSession, StartSessions
@@ -25,6 +26,7 @@ from opscore.engine.starts import start_event
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Command, Writer
 from opscore.expressions import CelExpressions
+from opscore.store.gate_rows import GatedRow, GateRows, RateRow
 from opscore.store.rows import DelayedRow, LeaseRow, SessionRow, StoredEvent, TaskRow, TemplateRow
 from opscore.store.sqlite import SqliteStore
 from opscore.templates import read_template
@@ -178,11 +180,20 @@ def check(house: House) -> dict[str, SessionState]:
         ready_row(s, t)
         for s, t in tasks
         if t.status is TaskStatus.AVAILABLE and s.status is not SessionStatus.PAUSED
+        if t.terms is None
     ]
     queued = house.look(
         "select namespace, queue, place, task_id, session_id, expires_at from ready"
     )
     assert sorted(queued, key=str) == sorted(map(tuple, ready), key=str)
+    gated = [
+        gated_row(ready_row(s, t), t.terms)
+        for s, t in tasks
+        if t.status is TaskStatus.AVAILABLE and s.status is not SessionStatus.PAUSED
+        if t.terms is not None
+    ]
+    rows = house.look(f"select {_columns(GatedRow)} from gated")
+    assert sorted(rows, key=str) == sorted(map(tuple, gated), key=str)
     delayed = [
         DelayedRow(t.due or 0, t.task_id, s.session_id)
         for s, t in tasks
@@ -191,7 +202,34 @@ def check(house: House) -> dict[str, SessionState]:
     waiting = house.look(f"select {_columns(DelayedRow)} from delayed")
     assert sorted(waiting) == sorted(map(tuple, delayed))
     _check_leases(house, tasks)
+    _check_gates(house)
     return folded
+
+
+def _check_gates(house: House) -> None:
+    """Memory is what the rows are, if it is not to be read again; and no limit is exceeded."""
+    leases = house.look(f"select {_columns(LeaseRow)} from leases where terms is not null")
+    waiting = house.look(f"select {_columns(GatedRow)} from gated")
+    rates = house.look(f"select {_columns(RateRow)} from rates")
+    rows = GateRows(
+        [LeaseRow(*r) for r in leases],
+        [GatedRow(*r) for r in waiting],
+        [RateRow(*r) for r in rates],
+    )
+    fresh = Gates()
+    fresh.load(rows)
+    if not house.means.gates.stale:
+        assert report_of(house.means.gates, house.now) == report_of(fresh, house.now)
+    for shut in fresh.report("default", house.now):
+        assert shut.kind != "concurrency" or shut.in_use <= shut.limit
+
+
+def report_of(gates: Gates, now: Micros) -> list[Any]:
+    """What all limits are like, holders in no order."""
+    return [
+        (s.kind, s.key, s.limit, s.per, s.in_use, sorted(s.holders), s.until, s.ahead)
+        for s in gates.report("default", now)
+    ]
 
 
 def _check_sessions(house: House, folded: dict[str, SessionState]) -> None:

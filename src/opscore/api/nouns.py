@@ -9,6 +9,7 @@ from opscore.api import (
     approval,
     event,
     key,
+    limit,
     notify,
     schedule,
     session,
@@ -27,6 +28,7 @@ NOUNS: Sequence[Routes] = (
     schedule.routes,
     task.routes,
     event.routes,
+    limit.routes,
     key.routes,
     system.routes,
 )

@@ -45,6 +45,10 @@ def _reason(explained: Explained) -> ReasonView:
         attempts=[_in_flight(attempt) for attempt in attempts],
         position=_of(reason, "position", 0),
         by=_of(reason, "by", None),
+        key=_of(reason, "key", None),
+        limit=_of(reason, "limit", 0),
+        in_use=_of(reason, "in_use", 0),
+        holders=list(_of(reason, "holders", ())),
     )
 
 

@@ -7,7 +7,7 @@ from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
 from opscore.core.kinds.task import create_task
 from opscore.core.progress import Draft, Refused, fail_work, go_on
-from opscore.core.retry import TIMEOUT
+from opscore.core.retry import REJECTED, TIMEOUT
 from opscore.core.state import TaskState, running_attempt
 from opscore.core.task import (
     Completed,
@@ -194,4 +194,13 @@ def queue_timeout(draft: Draft, c: cmd.QueueTimeout) -> Refused | None:
     if task.queue_deadline is None or task.queue_deadline > draft.now:
         return Refused("conflict", f"task {c.task_id} may still wait")
     give_up(draft, task, ErrorInfo(TIMEOUT, f"nobody took the task in time: {c.why}"))
+    return None
+
+
+def reject(draft: Draft, c: cmd.RejectTask) -> Refused | None:
+    """There is no room under the limit of a task that does not wait for any."""
+    task = draft.state.tasks.get(c.task_id)
+    if task is None or task.status is not TaskStatus.AVAILABLE:
+        return Refused("conflict", f"task {c.task_id} is not waiting")
+    give_up(draft, task, ErrorInfo(REJECTED, c.why))
     return None

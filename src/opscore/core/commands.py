@@ -57,6 +57,14 @@ class QueueTimeout:
 
 
 @record
+class RejectTask:
+    """The limit of a task that does not wait for one is full; `why` says which."""
+
+    task_id: str
+    why: str
+
+
+@record
 class DeadlinePassed:
     """The session's total bound, or the grace of one that is stopping, is over."""
 
@@ -182,6 +190,7 @@ SessionCommand = (
     | Settle
     | TaskDue
     | QueueTimeout
+    | RejectTask
     | DeadlinePassed
     | TimerDue
     | Signal

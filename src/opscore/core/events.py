@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from opscore.core.limits import Terms
 from opscore.core.record import record
 from opscore.core.step_events import (
     ItemFailed,
@@ -59,7 +60,10 @@ class SessionStarted:
 
 @record
 class TaskCreated:
-    """A unit of work for one agent. `due` set: it waits; else it is available at `order`."""
+    """A unit of work for one agent. `due` set: it waits; else it is available at `order`.
+
+    `terms`: the limits under which it must find room before an agent may claim it.
+    """
 
     TYPE: ClassVar[str] = "task.created"
     VERSION: ClassVar[int] = 1
@@ -74,6 +78,7 @@ class TaskCreated:
     order: int
     due: Micros | None = None
     queue_deadline: Micros | None = None
+    terms: Terms | None = None
 
 
 @record

@@ -76,6 +76,7 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
         e.due,
         e.queue_deadline,
         own_priority=e.priority != state.priority,
+        terms=e.terms,
     )
 
 

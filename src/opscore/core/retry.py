@@ -13,9 +13,9 @@ from opscore.core.types import ErrorInfo, Micros
 AGENT_LOST = "agent_lost"
 TIMEOUT = "timeout"
 CANCELLED = "cancelled"
+REJECTED = "rejected"
 FATAL = "fatal"
 FALLBACK_REQUESTED = "fallback_requested"
-REJECTED = "rejected"
 
 NEVER_RETRIED = frozenset(
     {

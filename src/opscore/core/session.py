@@ -119,6 +119,7 @@ _RULES: Mapping[type, Callable[[Draft, Any], Refused | None]] = {
     cmd.Signal: signal.receive,
     cmd.Approve: approval.approve,
     cmd.Reject: approval.reject,
+    cmd.RejectTask: attempts.reject,
     cmd.Cancel: steering.cancel,
     cmd.Pause: steering.pause,
     cmd.Resume: steering.resume,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opscore.core.expressions import ExpressionScope
+from opscore.core.flow import read_concurrency, read_rate
 from opscore.core.kinds import KIND_KEYS, KIND_OF, MODIFIERS
 from opscore.core.kinds.kind import Kind
 from opscore.core.kinds.task import TASK
@@ -70,7 +71,7 @@ STEP_KEYS = (
 )
 STEP_KEYS_NOT_YET = (
     *KINDS_NOT_YET,
-    *("compensate", "concurrency", "rate", "match", "output"),
+    *("compensate", "match", "output"),
 )
 SESSION_NAMES = frozenset({"input", "session", "steps"})
 LOOP_NAMES = {
@@ -155,6 +156,8 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
         continue_on_error=read_flag(reader, node, where, "continueOnError"),
         collect=read_failures(reader, node, where),
         repeat=read_repeat(reader, node, where, scope),
+        concurrency=read_concurrency(reader, node, where, scope),
+        rate=read_rate(reader, node, where, scope),
     )
 
 

@@ -99,6 +99,24 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most `limit` attempts in flight of all tasks with this key in the namespace."""
+
+    key: Value
+    limit: int
+    on_full: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `limit` attempts begun in `per`, by all tasks with this key in the namespace."""
+
+    key: Value
+    limit: int
+    per: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A node of the graph. `work` is what its kind's reader made of the kind's key.
 
@@ -124,6 +142,8 @@ class Step:
     continue_on_error: bool = False
     collect: bool = False
     repeat: Repeat | None = None
+    concurrency: Concurrency | None = None
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)

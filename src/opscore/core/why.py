@@ -7,9 +7,11 @@ are, how long a queue is) comes as `Facts`. `core.why_words` says the reasons in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import ClassVar
 
 from opscore.core.agent import Availability
+from opscore.core.limits import Shut, Terms
 from opscore.core.record import record
 from opscore.core.state import SessionState, TaskState
 from opscore.core.template import Target, Template
@@ -33,10 +35,14 @@ class Taker:
 
 @record
 class Facts:
-    """What the outside knows: who could take tasks, and how many tasks stand before one."""
+    """What the outside knows.
+
+    Who could take tasks; how many tasks stand before one; which limit has no room for one.
+    """
 
     takers: Mapping[Target, Sequence[Taker]]
     ahead: Mapping[str, int]
+    shut: Mapping[str, Shut] = field(default_factory=dict[str, Shut])
 
 
 @record
@@ -88,6 +94,38 @@ class InQueue:
     count: int
     target: Target
     takers: tuple[Taker, ...]
+    position: int
+
+
+@record
+class LimitFull:
+    """A concurrency key has no room: `holders` are the attempts in flight under it."""
+
+    KIND: ClassVar[str] = "limit"
+    step: str
+    since: Micros
+    tasks: tuple[str, ...]
+    count: int
+    key: str
+    limit: int
+    in_use: int
+    holders: tuple[tuple[str, int], ...]
+    position: int
+
+
+@record
+class RateShut:
+    """A rate is used up until then."""
+
+    KIND: ClassVar[str] = "rate"
+    step: str
+    since: Micros
+    until: Micros
+    tasks: tuple[str, ...]
+    count: int
+    key: str
+    limit: int
+    per: Micros
     position: int
 
 
@@ -177,6 +215,8 @@ Reason = (
     NoAgent
     | NobodyFree
     | InQueue
+    | LimitFull
+    | RateShut
     | Delayed
     | Running
     | ParallelFull
@@ -193,12 +233,12 @@ def queued(state: SessionState, task_id: str | None = None) -> list[Group]:
     """The tasks that may be claimed, grouped by whom they are for: what `Facts` are needed of."""
     if state.paused_at is not None or state.draining:
         return []
-    groups: dict[tuple[str, Target], list[TaskState]] = {}
+    groups: dict[tuple[str, Target, Terms | None], list[TaskState]] = {}
     for task in _tasks(state, task_id, TaskStatus.AVAILABLE):
-        groups.setdefault((task.step, target_of(task)), []).append(task)
+        groups.setdefault((task.step, target_of(task), task.terms), []).append(task)
     return [
         Group(step, target, sorted(tasks, key=lambda task: task.order))
-        for (step, target), tasks in groups.items()
+        for (step, target, _), tasks in groups.items()
     ]
 
 
@@ -243,6 +283,9 @@ def _queued(group: Group, facts: Facts) -> Reason:
     step, target, tasks = group.step, group.target, group.tasks
     since = min(_available_since(task) for task in tasks)
     named = tuple(task.task_id for task in tasks[:NAMED])
+    shut = facts.shut.get(tasks[0].task_id)
+    if shut is not None:
+        return _shut(shut, step, since, named, len(tasks))
     takers = tuple(facts.takers.get(target, ()))
     if not takers:
         return NoAgent(step, since, named, len(tasks), target)
@@ -250,6 +293,16 @@ def _queued(group: Group, facts: Facts) -> Reason:
     free = any(taker.availability is Availability.AVAILABLE for taker in takers)
     kind = InQueue if free else NobodyFree
     return kind(step, since, named, len(tasks), target, takers[:NAMED], position)
+
+
+def _shut(shut: Shut, step: str, since: Micros, named: tuple[str, ...], count: int) -> Reason:
+    position = shut.ahead + 1
+    if shut.until is not None:
+        of = (shut.key, shut.limit, shut.per)
+        return RateShut(step, since, shut.until, named, count, *of, position)
+    holders = shut.holders[:NAMED]
+    of = (shut.key, shut.limit, shut.in_use)
+    return LimitFull(step, since, named, count, *of, holders, position)
 
 
 def _available_since(task: TaskState) -> Micros:

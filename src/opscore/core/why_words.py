@@ -9,6 +9,7 @@ from typing import assert_never
 
 from opscore.core import why
 from opscore.core.agent import Availability
+from opscore.core.durations import show_duration
 from opscore.core.template import Target
 from opscore.core.types import SECOND, ErrorInfo, Micros
 
@@ -26,6 +27,14 @@ def words(reason: why.Reason) -> str:
             return f"an agent {_wanted(target)} is free; the task is next to be handed out" + (
                 _place(reason.position) if reason.position > 1 else ""
             )
+        case why.LimitFull():
+            return limit_full(reason.key, reason.in_use, reason.limit, reason.holders) + _place(
+                reason.position
+            )
+        case why.RateShut():
+            rate = f"{reason.limit} per {show_duration(reason.per)}"
+            opens = f"the next may begin at {moment(reason.until)}"
+            return f"the rate {reason.key} ({rate}) is used up; {opens}{_place(reason.position)}"
         case why.Delayed():
             return _delayed(reason)
         case why.Running():
@@ -42,6 +51,12 @@ def words(reason: why.Reason) -> str:
         case why.GoingOn():
             return "nothing: the next commit carries it on"
     assert_never(reason)
+
+
+def limit_full(key: str, in_use: int, limit: int, holders: Sequence[tuple[str, int]]) -> str:
+    """That there is no room under a concurrency key, and who takes it."""
+    named = [task_id for task_id, _ in holders]
+    return f"{in_use} of {limit} are running under the limit {key} ({_some(named, in_use)})"
 
 
 def nobody(target: Target, takers: Sequence[why.Taker]) -> str:

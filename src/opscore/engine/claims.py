@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,6 +13,7 @@ from opscore.core import commands as cmd
 from opscore.core.errors import Corrupted
 from opscore.core.matching import assign
 from opscore.core.types import TaskStatus
+from opscore.engine.gating import let_through, want_gated
 from opscore.engine.records import ClaimedAttempt
 from opscore.engine.seats import Queue, Seat
 from opscore.engine.unit import Means, Unit
@@ -151,6 +152,13 @@ def claim_for(
     return claimed
 
 
+def pass_over(unit: Unit, offered: Iterable[Candidate], claimed: Claimed) -> None:
+    """Offer no more who was let through and could not be claimed."""
+    for _, row in offered:
+        if row.task_id in claimed.given:
+            unit.means.gates.leave(row.task_id)
+
+
 def want_candidates(wants: Wants, limits: Mapping[Queue, int], uncommitted: Uncommitted) -> None:
     """Read the first of each queue, and as many more as batches before this one are taking."""
     for queue, limit in limits.items():
@@ -172,6 +180,7 @@ class ClaimTasks:
     def want(self, wants: Wants, means: Means) -> None:
         """Candidates of each queue."""
         want_candidates(wants, dict.fromkeys(self.seat.queues, self.seat.free), self.uncommitted)
+        want_gated(wants, means, self._free)
 
     def apply(self, unit: Unit) -> list[ClaimedAttempt]:
         """Cannot be refused."""
@@ -179,9 +188,15 @@ class ClaimTasks:
         candidates: list[Candidate] = []
         for queue in self.seat.queues:
             candidates += [(queue, row) for row in pool.first(queue, self.seat.free)]
+        offered = let_through(unit, self._free)
+        candidates += offered
         instance_id = self.seat.instance_id
         claimed = claim_for(unit, pool, candidates, {instance_id: self.seat}, self.span_id)
+        pass_over(unit, offered, claimed)
         return claimed.attempts.get(instance_id, [])
+
+    def _free(self, queue: Queue) -> int:
+        return self.seat.free if queue in self.seat.queues else 0
 
 
 def _claim(

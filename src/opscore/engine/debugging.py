@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from opscore.core.errors import Conflict
+from opscore.core.limits import Shut
 from opscore.core.types import DEFAULT_NAMESPACE, Micros, session_id_of
 from opscore.engine.explanations import Explanations, WhyRecord
 from opscore.engine.records import AttemptRecord, SessionRecord, TaskRecord
@@ -89,6 +90,10 @@ class Debugging:
     async def why_task(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> WhyRecord:
         """`why` of a task only. Raises NotFound."""
         return await self._explanations.task(task_id, namespace)
+
+    async def limits(self, *, namespace: str = DEFAULT_NAMESPACE) -> list[Shut]:
+        """Every concurrency and rate key in use: its bound, who holds it, how many wait."""
+        return self._explanations.limits(namespace)
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""

@@ -134,7 +134,9 @@ class Dispatcher:
                     break
 
     def _may_match(self) -> bool:
-        return any(self._seats.any_free(queue) for queue in self._woken)
+        if any(self._seats.any_free(queue) for queue in self._woken):
+            return True
+        return self._writer.gates.may_offer(self._seats.any_free)
 
     async def claim_now(self, seat: Seat) -> list[ClaimedAttempt]:
         """What its queues hold for an instance at this moment; it needs no place among the seats.

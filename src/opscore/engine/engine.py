@@ -95,8 +95,7 @@ class Engine:
         self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
-        explanations = Explanations(store, self._views, templates, self.lifecycle.takers)
-        self.debugging = Debugging(store, self.orchestration, explanations)
+        self.debugging = Debugging(store, self.orchestration, self._explanations())
         self._relay = Relay(store, self._writer, clock, ids)
         self._sweeper = self._new_sweeper(chance)
         self._registry = registry
@@ -140,6 +139,10 @@ class Engine:
             self._schedules,
             self.orchestration.fire,
         )
+
+    def _explanations(self) -> Explanations:
+        gates = self._writer.gates
+        return Explanations(self.store, self._views, self._templates, self.lifecycle.takers, gates)
 
     def _tools(self, ids: Ids, chance: random.Random, registry: Registry) -> Tools:
         return Tools(
@@ -198,6 +201,7 @@ class Engine:
         # ran is not their agents' fault, and no clock that was set forward keeps them for long.
         await self.store.renew_leases(self.store.now(), self.settings.lease, ACCEPTED)
         await self.following.preload()
+        self._writer.gates.load(await self.store.gates())
         await self.lifecycle.preload()
         await self.keys.load()
         await self._relay.load()

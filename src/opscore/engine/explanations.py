@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from opscore.core.agent import Availability
 from opscore.core.errors import NotFound
+from opscore.core.limits import Shut
 from opscore.core.state import SessionState
 from opscore.core.template import Target
 from opscore.core.types import Micros, SessionStatus, TaskStatus, session_id_of
 from opscore.core.why import NAMED, Facts, Group, Reason, Taker, queued, why
 from opscore.core.why_words import words
 from opscore.engine.cache import TemplateCache
+from opscore.engine.gates import Gates
 from opscore.engine.projection import ready_row
 from opscore.engine.views import Views
 from opscore.store.store import Store
@@ -48,11 +50,13 @@ class Explanations:
         views: Views,
         templates: TemplateCache,
         takers: Callable[[str, Target], Sequence[Taker]],
+        gates: Gates,
     ) -> None:
         self._store = store
         self._views = views
         self._templates = templates
         self._takers = takers
+        self._gates = gates
 
     async def session(self, session_id: str, namespace: str) -> WhyRecord:
         """Raises NotFound."""
@@ -73,6 +77,10 @@ class Explanations:
         reasons = await self._reasons(state, task_id)
         now = self._store.now()
         return WhyRecord(state.session_id, state.status, now, reasons, task_id, task.status)
+
+    def limits(self, namespace: str) -> list[Shut]:
+        """Every key in use, as the last batch has decided it."""
+        return self._gates.report(namespace, self._store.now())
 
     async def _reasons(self, state: SessionState, task_id: str | None) -> tuple[Explained, ...]:
         template = self._templates.parsed(state.namespace, state.workflow, state.version)
@@ -97,7 +105,13 @@ class Explanations:
             target: [replace(t, busy_with=tuple(working[t.agent_id])) for t in found]
             for target, found in takers.items()
         }
-        return Facts(named, ahead)
+        return Facts(named, ahead, self._shut(groups))
+
+    def _shut(self, groups: Sequence[Group]) -> dict[str, Shut]:
+        """The limits without room for the first of each group."""
+        now = self._store.now()
+        found = [(g.tasks[0].task_id, self._gates.shut(g.tasks[0].task_id, now)) for g in groups]
+        return {task_id: shut for task_id, shut in found if shut is not None}
 
     async def _working(self, agents: set[str]) -> defaultdict[str, list[str]]:
         """The tasks that each of these agents works on."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from opscore.engine.claims import Candidate, Pool, Uncommitted, claim_for, want_candidates
+from opscore.engine.claims import (
+    Candidate,
+    Pool,
+    Uncommitted,
+    claim_for,
+    pass_over,
+    want_candidates,
+)
+from opscore.engine.gating import let_through, make_room, want_gated
 from opscore.engine.records import ClaimedAttempt
 from opscore.engine.seats import Queue, Seat, Seats
 from opscore.engine.unit import Means, Unit
@@ -46,19 +54,22 @@ class Match:
         """Of woken queues, as many tasks as there are slots, free or freed by this batch."""
         limits: dict[Queue, int] = {}
         for queue, stamp in self._woken.items():
-            free = sum(seat.free for seat in self._seats.free(queue, SEATS_PER_MATCH))
+            free = self._free(queue)
             if free or (wants.ending and self._seats.served(queue)):
                 limits[queue] = min(free + wants.ending, TASKS_PER_MATCH)
                 self._stamps[queue] = stamp
         want_candidates(wants, limits, self._uncommitted)
         self._asked = wants.claims
+        want_gated(wants, means, lambda queue: self._free(queue) + wants.ending)
 
     def apply(self, unit: Unit) -> None:
         """Cannot be refused."""
+        make_room(unit)
         freed = free_slots(self._seats, unit)
         if freed:
             unit.undone.append(lambda: self._hold_again(freed))
-        if self._stamps or unit.changes.ready or self._uncommitted.leaving:
+        standing = self._stamps or self._uncommitted.leaving or unit.means.gates.waits
+        if standing or unit.changes.ready:
             self._match(unit)
         self._uncommitted.leave(unit)
 
@@ -72,15 +83,21 @@ class Match:
             (queue, row) for queue, rows in standing.items() for row in rows
         ]
         candidates += self._new(unit)
+        offered = let_through(unit, self._free) if unit.means.gates.waits else []
+        candidates += offered
         if not candidates and not standing:
             return
         queues = {queue for queue, _ in candidates}
         seats = self._takers(unit, queues)
         claimed = claim_for(unit, pool, candidates, seats, self._span_id)
+        pass_over(unit, offered, claimed)
         unit.undone.append(lambda: self._wake(queues))
         self._settle_woken(unit, standing, claimed.given)
         for instance_id, attempts in claimed.attempts.items():
             self._take(unit, seats[instance_id], attempts)
+
+    def _free(self, queue: Queue) -> int:
+        return sum(seat.free for seat in self._seats.free(queue, SEATS_PER_MATCH))
 
     def _takers(self, unit: Unit, queues: Iterable[Queue]) -> dict[str, Seat]:
         """Seats with free slots. What becomes of an agent that this batch changes, it will see."""

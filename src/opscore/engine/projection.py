@@ -18,6 +18,7 @@ from opscore.core.types import (
     SessionStatus,
     TaskStatus,
 )
+from opscore.engine.gates import Gates, gated_row, terms_text
 from opscore.engine.journal import encode
 from opscore.engine.waits import OF_WAITS, project_wait, project_waits
 from opscore.store.rows import (
@@ -108,10 +109,11 @@ class Projection:
     The state passed in is already folded forward; what a row was before follows from the events.
     """
 
-    __slots__ = ("changes", "lease", "now")
+    __slots__ = ("changes", "gates", "lease", "now")
 
-    def __init__(self, changes: Changes, now: Micros, lease: Micros) -> None:
+    def __init__(self, changes: Changes, gates: Gates, now: Micros, lease: Micros) -> None:
         self.changes = changes
+        self.gates = gates
         self.now = now
         self.lease = lease
 
@@ -154,11 +156,28 @@ class Projection:
 
     def _enqueue(self, state: SessionState, task: TaskState) -> None:
         if state.paused_at is None and task.status is TaskStatus.AVAILABLE:
-            self.changes.enqueue(ready_row(state, task))
+            row = ready_row(state, task)
+            if task.terms is None:
+                self.changes.enqueue(row)
+            else:
+                self.changes.limits.gate(gated_row(row, task.terms))
+                self.gates.wait(row, task.terms)
 
     def _dequeue(self, state: SessionState, task: TaskState) -> None:
         if not self.changes.withdraw(task.task_id):
-            self.changes.dequeue(ready_row(state, task))
+            self._leave_place(task, ready_row(state, task))
+
+    def _leave_place(self, task: TaskState, row: ReadyRow) -> None:
+        if task.terms is None:
+            self.changes.dequeue(row)
+        else:
+            self.changes.limits.ungate(row)
+            self.gates.leave(task.task_id)
+
+    def _end_lease(self, task: TaskState) -> None:
+        self.changes.end_lease(task.task_id)
+        if task.terms is not None:
+            self.gates.release(task.task_id)
 
     def _delay(self, state: SessionState, task: TaskState, due: Micros) -> None:
         self.changes.delay(DelayedRow(due, task.task_id, state.session_id))
@@ -176,6 +195,10 @@ class Projection:
 
     def claimed(self, state: SessionState, task: TaskState, e: ev.TaskClaimed) -> None:
         self._dequeue(state, task)
+        terms = None
+        if task.terms is not None:
+            terms = terms_text(task.terms)
+            self.gates.take(task, state.namespace, self.now, self.changes)
         fields = (
             task.task_id,
             e.attempt,
@@ -186,25 +209,26 @@ class Projection:
             self.now + (e.heartbeat or self.lease),
             e.deadline,
             e.heartbeat,
+            terms,
         )
         self.changes.leases[task.task_id] = _row(LeaseRow, fields)
 
     def completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
-        self.changes.end_lease(task.task_id)
+        self._end_lease(task)
 
     def retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
-        self.changes.end_lease(task.task_id)
+        self._end_lease(task)
         self._delay(state, task, e.due)
 
     def released(self, state: SessionState, task: TaskState, e: ev.TaskReleased) -> None:
-        self.changes.end_lease(task.task_id)
+        self._end_lease(task)
         self._enqueue(state, task)
 
     def ended(
         self, state: SessionState, task: TaskState, e: ev.TaskFailed | ev.TaskCancelled
     ) -> None:
         if e.attempt:
-            self.changes.end_lease(task.task_id)
+            self._end_lease(task)
         elif task.due is not None:
             self.changes.undelay(DelayedRow(task.due, task.task_id, state.session_id))
         else:
@@ -219,7 +243,7 @@ class Projection:
     def reprioritised(self, state: SessionState, task: TaskState, e: ev.TaskReprioritised) -> None:
         if task.status is TaskStatus.AVAILABLE:
             row = ready_row(state, task)
-            self.changes.dequeue(row._replace(place=e.previous_order))
+            self._leave_place(task, row._replace(place=e.previous_order))
             self._enqueue(state, task)
 
     def _of_session(self, state: SessionState, event: ev.SessionEvent) -> None:
@@ -253,7 +277,7 @@ class Projection:
                 continue
             if task.status is TaskStatus.AVAILABLE:
                 row = ready_row(state, task)
-                self.changes.dequeue(row._replace(place=row.place - shift))
+                self._leave_place(task, row._replace(place=row.place - shift))
                 self._enqueue(state, task)
             self._task_row(task)
 

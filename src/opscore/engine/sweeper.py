@@ -12,13 +12,13 @@ from opscore.core.errors import OpsCoreError, Refusal, Unavailable
 from opscore.core.template import Target
 from opscore.core.types import SECOND, Micros
 from opscore.core.why import Taker
-from opscore.core.why_words import nobody
+from opscore.core.why_words import limit_full, nobody
 from opscore.engine.clock import Clock
 from opscore.engine.projection import queue_target
 from opscore.engine.requests import Expire, OnSession
 from opscore.engine.schedules import Fire, Key, ScheduleBook
 from opscore.engine.unit import Unit
-from opscore.engine.writer import Command, Writer
+from opscore.engine.writer import Command, Nothing, Writer
 from opscore.store.rows import ReadyRow
 from opscore.store.store import DueWork, Store
 
@@ -62,12 +62,20 @@ class Sweeper:
             + [row.expires_at for row in changes.ready.values() if row.expires_at is not None]
             + [row.due for row in changes.timers.values()]
             + [row.next_at for row in changes.schedules.values() if row.next_at is not None]
+            + [
+                row.expires_at
+                for row in changes.limits.gated.values()
+                if row.expires_at is not None
+            ]
             + [row.deadline for row in changes.leases.values() if row.deadline is not None]
             + [row.deadline for row in changes.sessions.values() if row.deadline is not None],
             default=None,
         )
         if self._schedules.committed(unit):
             soonest = 0
+        opens = self._writer.gates.next_at
+        if opens is not None and (soonest is None or opens < soonest):
+            soonest = opens
         if soonest is not None and soonest < self._next:
             self._next = soonest
             self._sooner.set()
@@ -89,7 +97,7 @@ class Sweeper:
         if due is None:
             self._next = self._store.now() + LONGEST_SLEEP
         else:
-            times = [due.next_at, self._schedules.next_at()]
+            times = [due.next_at, self._schedules.next_at(), self._writer.gates.next_at]
             self._next = min([self._next, *(at for at in times if at is not None)])
         while (left := self._next - self._store.now()) > 0:
             self._sooner.clear()
@@ -104,6 +112,9 @@ class Sweeper:
         commands += [OnSession(row.session_id, cmd.TimerDue(row.step)) for row in due.timers]
         commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
         commands += [self._fire(key) for key in self._schedules.due(self._store.now())]
+        opens = self._writer.gates.next_at
+        if opens is not None and opens <= self._store.now():
+            commands.append(Nothing())
         futures = [self._writer.submit(command) for command in commands]
         failed = False
         for outcome in await asyncio.gather(*futures, return_exceptions=True):
@@ -116,5 +127,11 @@ class Sweeper:
 
     def _queue_timeout(self, row: ReadyRow) -> OnSession:
         target = queue_target(row.queue)
-        why = nobody(target, self._takers(row.namespace, target))
+        shut = self._writer.gates.shut(row.task_id, self._store.now())
+        if shut is not None and shut.until is None:
+            why = limit_full(shut.key, shut.in_use, shut.limit, shut.holders)
+        elif shut is not None:
+            why = f"the rate {shut.key} is used up"
+        else:
+            why = nobody(target, self._takers(row.namespace, target))
         return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))

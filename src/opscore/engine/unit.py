@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opscore.core import events as ev
@@ -23,6 +23,7 @@ from opscore.core.session import Decided, Refused, Surroundings, decide
 from opscore.core.state import SessionState
 from opscore.core.types import SESSION_ENDED, Micros, SessionStatus, TaskStatus
 from opscore.engine.cache import SessionCache, TemplateCache
+from opscore.engine.gates import Gates
 from opscore.engine.journal import fold
 from opscore.engine.projection import Projection
 from opscore.store.rows import Changes, Locked, OutboxRow
@@ -48,6 +49,7 @@ class Means:
     expressions: Expressions
     payload_limit: int
     lease: Micros
+    gates: Gates = field(default_factory=Gates)
 
 
 class Unit:
@@ -63,11 +65,13 @@ class Unit:
         self.freed: dict[str, tuple[str, int]] = {}
         """Attempts that this batch ended: by task, whose and which."""
         self.after: list[Callable[[], object]] = []
-        self.undone: list[Callable[[], object]] = []
+        self.undone: list[Callable[[], object]] = [means.gates.spoil]
         """Called when the batch is not committed."""
         self.kept: dict[object, Any] = {}
         """What other rooms keep for the length of this batch, by whose it is."""
-        self._projection = Projection(self.changes, now, means.lease)
+        self._projection = Projection(self.changes, means.gates, now, means.lease)
+        if locked.gates is not None:
+            means.gates.load(locked.gates)
         self._around = Surroundings(now, means.expressions, means.payload_limit)
 
     def session(self, session_id: str) -> SessionState | None:

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import structlog
 
 from opscore.core.errors import Refusal, Unavailable
+from opscore.engine.gates import Gates
 from opscore.engine.repeats import CURRENT
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import Changes, Locked, Wants
@@ -113,6 +114,11 @@ class Writer:
         self._in_flight: list[Unit] = []
         self._last: Callable[[], Command[None]] = Nothing
         self.commits = 0
+
+    @property
+    def gates(self) -> Gates:
+        """The limits as the batches decide them."""
+        return self._means.gates
 
     def end_batches_with(self, command: Callable[[], Command[None]]) -> None:
         """Every batch from now on ends with a command that this gives; it must not be refused."""

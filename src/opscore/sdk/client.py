@@ -11,7 +11,7 @@ import msgspec
 from opscore.sdk.approvals import Approvals
 from opscore.sdk.calls import Calls
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.server import Server
 
@@ -46,6 +46,7 @@ class Client:
         self.sessions = Sessions(self._calls)
         self.tasks = Tasks(self._calls)
         self.approvals = Approvals(self._calls)
+        self.limits = Limits(self._calls)
         self.keys = Keys(self._calls)
 
     @classmethod

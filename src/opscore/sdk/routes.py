@@ -20,6 +20,7 @@ from opscore.wire.agent import (
     StateHistory,
     StateRecord,
 )
+from opscore.wire.limit import LimitPage
 from opscore.wire.session import (
     History,
     Reason,
@@ -356,6 +357,14 @@ class Tasks(_Routes):
         )
         path = f"/agent/{segment(agent_id)}/claim"
         return (await self._calls.post(path, body, Claimed, timeout=wait_seconds + 30)).tasks
+
+
+class Limits(_Routes):
+    """`/limit`."""
+
+    async def list(self, *, cursor: str | None = None, limit: int | None = None) -> LimitPage:
+        """A page of the concurrency and rate keys in use."""
+        return await self._calls.get("/limit", LimitPage, body_of(cursor=cursor, limit=limit))
 
 
 def _document(template: str | bytes | Mapping[str, Any]) -> tuple[bytes, str]:

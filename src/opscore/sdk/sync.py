@@ -16,7 +16,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from opscore.sdk.approvals import Approvals
 from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
 from opscore.wire.session import EventView
 
@@ -181,6 +181,12 @@ class SyncApprovals(Face[Approvals]):
     reject = plain(Approvals.reject)
 
 
+class SyncLimits(Face[Limits]):
+    """`/limit`."""
+
+    list = plain(Limits.list)
+
+
 class SyncKeys(Face[Keys]):
     """`/key`."""
 
@@ -213,6 +219,7 @@ class SyncClient(Face[Client]):
         self.sessions = SyncSessions(client.sessions, self.portal)
         self.tasks = SyncTasks(client.tasks, self.portal)
         self.approvals = SyncApprovals(client.approvals, self.portal)
+        self.limits = SyncLimits(client.limits, self.portal)
         self.keys = SyncKeys(client.keys, self.portal)
 
     @property

@@ -11,6 +11,7 @@ import apsw
 
 from opscore.core.types import Micros
 from opscore.store import statements as sql
+from opscore.store.gate_rows import GatedRow, GateRows, RateRow
 from opscore.store.happened import Happened
 from opscore.store.rows import (
     AgentRow,
@@ -111,6 +112,17 @@ class Reads:
         count = await self._on_reader(lambda: self._r.execute(sql.AHEAD, row[:4]).get)
         assert isinstance(count, int)
         return count
+
+    async def gates(self) -> GateRows:
+        """See `Store.gates`."""
+        return await self._on_reader(self._gates)
+
+    def _gates(self) -> GateRows:
+        return GateRows(
+            self._rows(LeaseRow, sql.GATED_LEASES, ()),
+            self._rows(GatedRow, sql.GATED, ()),
+            self._rows(RateRow, sql.RATES, ()),
+        )
 
     async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:
         """See `Store.in_flight`."""

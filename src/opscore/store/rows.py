@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from opscore.core.types import Json, Micros
+from opscore.store.gate_rows import GateChanges, GateRows
 
 
 class EventRow(NamedTuple):
@@ -178,7 +179,10 @@ class ScheduleRow(NamedTuple):
 
 
 class LeaseRow(NamedTuple):
-    """An attempt in flight. `heartbeat`: how long its lease is, when its step says so."""
+    """An attempt in flight. `heartbeat`: how long its lease is, when its step says so.
+
+    `terms`: the limits under which it found room, as JSON.
+    """
 
     task_id: str
     attempt: int
@@ -189,6 +193,7 @@ class LeaseRow(NamedTuple):
     until: Micros
     deadline: Micros | None
     heartbeat: Micros | None = None
+    terms: str | None = None
 
 
 class TaskPicture(NamedTuple):
@@ -288,11 +293,13 @@ class Wants:
     """How many attempts the batch may end: their slots may be given away in the same commit."""
     settled: bool = False
     """Decide only when the commit before is done: what it adds is known only then."""
+    gates: bool = False
+    """Read all that limits are made of: a commit failed that had changed some of it."""
 
     def nothing(self) -> bool:
         """Whether the batch can decide from memory alone."""
         rows = self.leases or self.holders or self.agents
-        return not (self.sessions or self.claims or rows or self.settled)
+        return not (self.sessions or self.claims or rows or self.settled or self.gates)
 
 
 @dataclass(slots=True)
@@ -306,6 +313,7 @@ class Locked:
     leases: dict[str, LeaseRow] = field(default_factory=dict[str, LeaseRow])
     held: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
     held_by_agent: dict[str, list[LeaseRow]] = field(default_factory=dict[str, list[LeaseRow]])
+    gates: GateRows | None = None
 
 
 @dataclass(slots=True)
@@ -319,6 +327,7 @@ class Changes:
     task_changes: dict[str, TaskChange] = field(default_factory=dict[str, TaskChange])
     ready: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
     unready: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
+    limits: GateChanges = field(default_factory=GateChanges)
     delayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
     undelayed: dict[str, DelayedRow] = field(default_factory=dict[str, DelayedRow])
     timers: dict[tuple[str, str], TimerRow] = field(default_factory=dict[tuple[str, str], TimerRow])

@@ -125,7 +125,7 @@ class SqliteStore(Reads):
         """
         heard = self._heard
         locked = Locked()
-        if wants.leases or wants.holders or wants.agents or wants.settled:
+        if wants.leases or wants.holders or wants.agents or wants.settled or wants.gates:
             await self._written()
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
         elif not wants.nothing():
@@ -194,6 +194,8 @@ class SqliteStore(Reads):
             locked.held_by_agent.setdefault(lease.agent_id, []).append(lease)
             if not known(lease.session_id):
                 sessions.add(lease.session_id)
+        if wants.gates:
+            locked.gates = self._gates()
         for event in self._in(StoredEvent, sql.JOURNALS, sessions, sql.JOURNALS_END):
             locked.journals.setdefault(event.owner, []).append(event)
         return locked
@@ -230,6 +232,10 @@ class SqliteStore(Reads):
         self._put(sql.CHANGE_TASKS, c.task_changes.values(), sql.CHANGE_TASKS_END)
         self._delete_rows(sql.DEQUEUE, [r[:4] for r in c.unready.values()])
         self._put(sql.ENQUEUE, c.ready.values())
+        self._delete_rows(sql.UNGATE, [r[:4] for r in c.limits.ungated.values()])
+        self._put(sql.GATE, c.limits.gated.values())
+        self._put(sql.PUT_RATES, c.limits.rates.values(), sql.PUT_RATES_END)
+        self._delete_rows(sql.END_RATES, list(c.limits.rates_gone))
         self._delete_rows(sql.UNDELAY, [r[:2] for r in c.undelayed.values()])
         self._put(sql.DELAY, c.delayed.values())
         self._delete_rows(sql.STOP_TIMERS, list(c.untimed))

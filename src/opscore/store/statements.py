@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from opscore.core.types import PUSHED
+from opscore.store.gate_rows import GatedRow, RateRow
 from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
@@ -99,6 +100,15 @@ CHANGE_TASKS_END = ") v where tasks.task_id = v.column1"
 
 ENQUEUE = f"insert or rollback into ready ({_columns(ReadyRow)}) values "
 DEQUEUE = "delete from ready where (namespace, queue, place, task_id) in (values "
+
+GATE = f"insert or rollback into gated ({_columns(GatedRow)}) values "
+UNGATE = "delete from gated where (namespace, queue, place, task_id) in (values "
+PUT_RATES = f"insert into rates ({_columns(RateRow)}) values "
+PUT_RATES_END = (
+    " on conflict (namespace, key) do update set "
+    "tat = excluded.tat, starts = excluded.starts, per = excluded.per"
+)
+END_RATES = "delete from rates where (namespace, key) in (values "
 
 DELAY = f"insert into delayed ({_columns(DelayedRow)}) values "
 UNDELAY = "delete from delayed where (due, task_id) in (values "
@@ -257,7 +267,8 @@ DUE_LEASES = (
 )
 DUE_DELAYED = "select task_id, session_id from delayed where due <= ? order by due limit ?"
 DUE_READY = (
-    f"select {_columns(ReadyRow)} from ready where expires_at <= ? order by expires_at limit ?"
+    f"select {_columns(ReadyRow)} from ready where expires_at <= ?1 "
+    f"union all select {_columns(ReadyRow)} from gated where expires_at <= ?1 limit ?2"
 )
 DUE_TIMERS = f"select {_columns(TimerRow)} from timers where due <= ? order by due limit ?"
 DUE_SESSIONS = "select session_id from sessions where deadline <= ? order by deadline limit ?"
@@ -266,6 +277,7 @@ NEXT_DUE = (
     "select min(deadline) from leases union all select min(due) from delayed union all "
     "select min(expires_at) from ready where expires_at is not null union all "
     "select min(due) from timers union all "
+    "select min(expires_at) from gated where expires_at is not null union all "
     "select min(deadline) from sessions where deadline is not null)"
 )
 
@@ -273,6 +285,9 @@ TEMPLATES = f"select {_columns(TemplateRow)} from templates order by created_at,
 AGENTS = f"select {_columns(AgentRow)} from agents order by agent_id"
 KEYS = "select data, last_used_at from keys order by key_id"
 OUTBOX = f"select {_columns(OutboxRow)} from outbox order by outbox_id"
+GATED_LEASES = f"select {_columns(LeaseRow)} from leases where terms is not null"
+GATED = f"select {_columns(GatedRow)} from gated"
+RATES = f"select {_columns(RateRow)} from rates"
 AHEAD = (
     "select count(*) from (select 1 from ready where namespace = ? and queue = ? "
     "and (place, task_id) < (?, ?) limit 100000)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opscore.core.types import Micros
+from opscore.store.gate_rows import GateRows
 from opscore.store.happened import Happened
 from opscore.store.rows import (
     AgentRow,
@@ -137,6 +138,10 @@ class Store(Protocol):
 
     async def ahead(self, row: ReadyRow) -> int:
         """How many tasks stand before this place in its queue; counted up to 100,000."""
+        ...
+
+    async def gates(self) -> GateRows:
+        """All that limits are made of."""
         ...
 
     async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:

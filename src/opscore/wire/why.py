@@ -46,6 +46,10 @@ class ReasonView(Output, omit_defaults=True):
     attempts: list[AttemptInFlight] = []
     position: int = 0
     by: str | None = None
+    key: str | None = None
+    limit: int = 0
+    in_use: int = 0
+    holders: list[tuple[str, int]] = []
 
 
 class WhyView(Output, omit_defaults=True):

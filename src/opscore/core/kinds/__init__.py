@@ -16,6 +16,6 @@ KIND_OF: dict[str, Kind] = {key: kind for kind in KINDS for key in kind.keys}
 
 MODIFIERS = (
     *("with", "foreach", "maxParallel", "failures", "repeat"),
-    *("retry", "timeout", "fallback", "priority"),
+    *("retry", "timeout", "fallback", "priority", "concurrency", "rate"),
 )
 """Keys that only some kinds accept; the others go with every kind."""

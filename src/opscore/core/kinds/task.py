@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
+from opscore.core.flow import terms_of
 from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.progress import Draft, expand
 from opscore.core.reading import Reader
@@ -67,6 +68,9 @@ def create_task(
     priority = state.priority if step.priority is None else step.priority
     due = state.due if state.due is not None and state.due > draft.now else None
     capability, agent = _addressee(state, first, target)
+    terms = None
+    if step.concurrency is not None or step.rate is not None:
+        terms = terms_of(step, draft.expressions, scope)
     draft.emit(
         ev.TaskCreated(
             task_id=task_id_of(state.session_id, number),
@@ -80,6 +84,7 @@ def create_task(
             order=ready_order(draft.now, priority) + number,
             due=due,
             queue_deadline=None if due is not None else draft.queue_deadline(step),
+            terms=terms,
         )
     )
 
@@ -121,7 +126,7 @@ TASK = Kind(
     keys=("capability", "agent"),
     modifiers=frozenset(
         {"with", "foreach", "maxParallel", "failures", "repeat"}
-        | {"retry", "timeout", "fallback", "priority"}
+        | {"retry", "timeout", "fallback", "priority", "concurrency", "rate"}
     ),
     why_not="",
     read=read_target,
