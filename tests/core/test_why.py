@@ -124,6 +124,22 @@ def test_max_parallel_holds_items_back() -> None:
     ) in told(s)
 
 
+def test_steps_that_wait_say_for_what_and_until_when() -> None:
+    s = scene(
+        {
+            "a": {"wait": "1m"},
+            "b": {"signal": "paid", "timeout": "1h"},
+            "c": {"approval": {"title": "Go?", "approvers": ["ada", "bob"], "quorum": 2}},
+        }
+    )
+    assert told(s) == [
+        ("wait", "it waits until 1970-01-12T13:47:40.000Z"),
+        ("signal", "it waits for the signal paid, until 1970-01-12T14:46:40.000Z"),
+        ("approval", "ada, bob must approve 'Go?': 0 of 2 have"),
+    ]
+    assert {r.since for r in why(s.state, s.template, NOBODY)} == {BEGIN}
+
+
 def test_a_pause_says_who_and_why_and_hides_the_queue() -> None:
     s = scene()
     s.later(2).done(cmd.Pause("lunch", "operator:ada"))

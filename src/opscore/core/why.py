@@ -13,7 +13,7 @@ from typing import ClassVar
 from opscore.core.agent import Availability
 from opscore.core.limits import Shut, Terms
 from opscore.core.record import record
-from opscore.core.state import SessionState, TaskState
+from opscore.core.state import SessionState, StepState, TaskState
 from opscore.core.template import Target, Template
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, StepStatus, TaskStatus
 
@@ -178,6 +178,41 @@ class ParallelFull:
 
 
 @record
+class WaitsForTime:
+    """A step waits until then."""
+
+    KIND: ClassVar[str] = "wait"
+    step: str
+    since: Micros
+    until: Micros
+
+
+@record
+class WaitsForSignal:
+    """A step waits for a signal of this name, until then if that is bounded."""
+
+    KIND: ClassVar[str] = "signal"
+    step: str
+    since: Micros
+    until: Micros | None
+    name: str
+
+
+@record
+class WaitsForApproval:
+    """A step waits for people: `by` may decide (nobody named: anybody), `votes` of `quorum` have."""
+
+    KIND: ClassVar[str] = "approval"
+    step: str
+    since: Micros
+    until: Micros | None
+    title: str
+    approvers: tuple[str, ...]
+    votes: int
+    quorum: int
+
+
+@record
 class Paused:
     """Somebody paused the session."""
 
@@ -220,6 +255,9 @@ Reason = (
     | Delayed
     | Running
     | ParallelFull
+    | WaitsForTime
+    | WaitsForSignal
+    | WaitsForApproval
     | Paused
     | WindingDown
     | GoingOn
@@ -265,6 +303,7 @@ def why(
         found += _delayed(state, task_id)
         if task_id is None:
             found += _parallel(state, template)
+            found += [_waits(state.steps[name], name) for name in state.waits()]
     if not found and task_id is None:
         found.append(GoingOn(state.updated_at))
     return found
@@ -332,6 +371,17 @@ def _by_step(tasks: Iterable[TaskState]) -> Iterable[tuple[str, list[TaskState]]
     for task in tasks:
         steps.setdefault(task.step, []).append(task)
     return steps.items()
+
+
+def _waits(step: StepState, name: str) -> Reason:
+    since = step.started_at or 0
+    if step.approval is not None:
+        asked = step.approval
+        of = (asked.title, asked.approvers, len(asked.votes), asked.quorum)
+        return WaitsForApproval(name, asked.requested_at, step.due, *of)
+    if step.signal is not None:
+        return WaitsForSignal(name, since, step.due, step.signal)
+    return WaitsForTime(name, since, step.due or 0)
 
 
 def _parallel(state: SessionState, template: Template) -> Iterable[Reason]:

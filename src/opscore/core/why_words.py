@@ -19,14 +19,8 @@ NAMES_SAID = 3
 def words(reason: why.Reason) -> str:
     """One reason in one sentence, without its step and its times of beginning."""
     match reason:
-        case why.NoAgent(target=target):
-            return nobody(target, ())
-        case why.NobodyFree(target=target, takers=takers):
-            return f"{nobody(target, takers)}{_place(reason.position)}"
-        case why.InQueue(target=target):
-            return f"an agent {_wanted(target)} is free; the task is next to be handed out" + (
-                _place(reason.position) if reason.position > 1 else ""
-            )
+        case why.NoAgent() | why.NobodyFree() | why.InQueue():
+            return _queued(reason)
         case why.LimitFull():
             return limit_full(reason.key, reason.in_use, reason.limit, reason.holders) + _place(
                 reason.position
@@ -44,6 +38,8 @@ def words(reason: why.Reason) -> str:
                 f"{reason.active} of {reason.limit} items at once are under way (maxParallel); "
                 f"{reason.left} more wait for them"
             )
+        case why.WaitsForTime() | why.WaitsForSignal() | why.WaitsForApproval():
+            return _waits(reason)
         case why.Paused():
             return f"paused by {reason.by}{_because(reason.reason)}"
         case why.WindingDown():
@@ -51,6 +47,29 @@ def words(reason: why.Reason) -> str:
         case why.GoingOn():
             return "nothing: the next commit carries it on"
     assert_never(reason)
+
+
+def _queued(reason: why.NoAgent | why.NobodyFree | why.InQueue) -> str:
+    match reason:
+        case why.NoAgent():
+            return nobody(reason.target, ())
+        case why.NobodyFree():
+            return f"{nobody(reason.target, reason.takers)}{_place(reason.position)}"
+        case why.InQueue():
+            place = _place(reason.position) if reason.position > 1 else ""
+            return f"an agent {_wanted(reason.target)} is free; the task is next to be handed out{place}"
+
+
+def _waits(reason: why.WaitsForTime | why.WaitsForSignal | why.WaitsForApproval) -> str:
+    match reason:
+        case why.WaitsForTime():
+            return f"it waits until {moment(reason.until)}"
+        case why.WaitsForSignal():
+            return f"it waits for the signal {reason.name}{_until(reason.until)}"
+        case why.WaitsForApproval():
+            who = ", ".join(reason.approvers) or "anybody who may"
+            votes = f"{reason.votes} of {reason.quorum} have"
+            return f"{who} must approve {reason.title!r}: {votes}{_until(reason.until)}"
 
 
 def limit_full(key: str, in_use: int, limit: int, holders: Sequence[tuple[str, int]]) -> str:
@@ -123,6 +142,10 @@ def _winding_down(reason: why.WindingDown) -> str:
 
 def _error(error: ErrorInfo) -> str:
     return f"{error.error_class}: {error.message}" if error.message else error.error_class
+
+
+def _until(at: Micros | None) -> str:
+    return "" if at is None else f", until {moment(at)}"
 
 
 def _because(reason: str) -> str:
