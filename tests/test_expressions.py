@@ -155,7 +155,7 @@ def test_list_functions(cel: CelExpressions, text: str, expected: object) -> Non
         ("0.0 / 0.0", "nan, which JSON cannot say"),
         ("[1.0 / 0.0]", "inf, which JSON cannot say"),
         ("int", "INT, which JSON cannot say"),
-        ("1 + 'a'", "overload"),
+        ("1 + 'a'", "'+' does not go with (int, string)"),
         ("item", "'item' is not known here"),
         ("index + 1", "'index' is not known here"),
         ("error.message", "no field 'message' in what is not an object"),

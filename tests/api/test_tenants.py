@@ -65,8 +65,10 @@ async def tenant(site: Site, namespace: str, mark: str) -> Tenant:
         "name": f"{mark}-asks",
         "version": "1",
         "steps": {"ask": {"approval": {"title": mark}}},
+        "schedule": {"every": "30d"},
     }
     await one.call("POST /workflow", asking)
+    one.ids["scheduleId"] = asking["name"]
     await one.call("POST /session", {"workflow": asking["name"]})
     [approval] = (await one.call("GET /approval")).good["approvals"]
     one.ids["approvalId"] = approval["approvalId"]
@@ -123,6 +125,10 @@ SWAPPED: dict[str, Any] = {
     "GET /approval/{approvalId}": None,
     "POST /approval/{approvalId}/approve": {"contentHash": "0" * 64},
     "POST /approval/{approvalId}/reject": {},
+    "GET /schedule/{scheduleId}": None,
+    "POST /schedule/{scheduleId}/pause": None,
+    "POST /schedule/{scheduleId}/resume": None,
+    "POST /schedule/{scheduleId}/trigger": None,
     "GET /key/{keyId}": None,
     "DELETE /key/{keyId}": None,
     "POST /key/{keyId}/rotate": {},

@@ -214,7 +214,10 @@ def test_templates_of_a_directory_are_applied_and_a_bad_one_is_reported(
     (folder / "a-bad-one.yaml").write_text("steps: [", encoding="utf-8")
     with running("dev", "--memory", "--port", "0", OPSCORE_WORKFLOWS_DIR=str(folder)) as (_, url):
         monkeypatch.setenv("OPSCORE_URL", url)
-        assert [one["name"] for one in opscore("workflow", "ls", "--json").json] == ["greet"]
+        assert [one["name"] for one in opscore("workflow", "ls", "--json").json] == [
+            "greet",
+            "sample_workflow_id",
+        ]
 
 
 def _newer(path: Path) -> None:
