@@ -65,6 +65,7 @@ NEEDS: dict[str, str] = {
     "GET /approval": "session:read",
     "GET /approval/{approvalId}": "session:read",
     "POST /approval/{approvalId}/approve": "operate",
+    "GET /limit": "session:read",
     "GET /schedule": "session:read",
     "GET /schedule/{scheduleId}": "session:read",
     "POST /schedule/{scheduleId}/pause": "operate",

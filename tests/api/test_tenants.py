@@ -61,7 +61,7 @@ async def tenant(site: Site, namespace: str, mark: str) -> Tenant:
     await one.call("POST /workflow", template)
     one.ids.update(name=mark, version="1")
     await one.call("POST /session", {"workflow": mark, "input": {"x": mark}})
-    asking = {
+    asking: dict[str, Any] = {
         "name": f"{mark}-asks",
         "version": "1",
         "steps": {"ask": {"approval": {"title": mark}}},
