@@ -15,7 +15,9 @@ from opscore.core.template import Value
 from opscore.core.types import ErrorInfo, Json, StepStatus
 from opscore.expressions import CelExpressions
 
-SESSION = SessionView("ses_1", "flow", "2", 50, {"team": "a"}, msgspec.Raw(b'{"user":{"id":7}}'))
+SESSION = SessionView(
+    "ses_1", "flow", "2", 50, {"team": "a"}, msgspec.Raw(b'{"user":{"id":7}}'), {"REGION": "eu"}
+)
 
 
 @dataclass

@@ -24,6 +24,7 @@ SCOPE = ExpressionScope(
     frozenset({"input", "steps", "session"}),
     frozenset({"scan"}),
     frozenset({"scan", "late"}),
+    frozenset({"REGION"}),
 )
 
 
@@ -53,6 +54,9 @@ def test_check_accepts(cel: CelExpressions, text: str) -> None:
         ("1 + item", "column 5: 'item' is only known in a step with 'foreach'"),
         ("error.message", "column 1: 'error' is only known in 'fallback', in 'onError'"),
         ("previous", "column 1: 'previous' is only known in a step with 'repeat'"),
+        ("env.REGION", None),
+        ("env", None),
+        ("env.REGOIN", "column 1: 'REGOIN' is not among the names that the template lists"),
         ("agent.labels", "column 1: 'agent' is not supported by this version"),
         ("1 + steps.late.output", "column 5: step 'late' does not run before this one; add it"),
         ("steps['late'].output", "step 'late' does not run before"),

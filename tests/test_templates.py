@@ -145,7 +145,10 @@ def test_the_same_content_has_the_same_digest() -> None:
         (
             "    priority: 80",
             "    priority: 80\n    workflow: other",
-            "flow.yaml:26:5: 'workflow' is not supported by this version of Ops-Core yet",
+            (
+                "flow.yaml:26:15: a step is exactly one of capability, agent, workflow, wait, signal, "
+                "approval, value; this one has capability and workflow (make two steps of it)"
+            ),
         ),
         (
             "    priority: 80",

@@ -9,6 +9,7 @@ import pytest
 
 from opscore.cli import exits
 from opscore.wire.base import PointedError
+from opscore.wire.bulk import BulkAnswer, RefusedChange
 from opscore.wire.limit import LimitPage, LimitView
 from opscore.wire.session import (
     WorkflowChecked,
@@ -296,6 +297,47 @@ def test_a_task_is_controlled(server: FakeServer, opscore: Command, verb: str) -
     ran = opscore("task", verb, "tsk_1")
     assert ran.code == exits.OK
     assert ran.err.startswith("tsk_1 ")
+
+
+def found(
+    *ids: str, refused: tuple[str, ...] = (), more: bool = False, dry_run: bool = False
+) -> BulkAnswer:
+    return BulkAnswer(
+        dry_run=dry_run,
+        matched=len(ids),
+        changed=len(ids) - len(refused),
+        ids=list(ids),
+        refused=[RefusedChange(id=one, detail="it went on") for one in refused],
+        more=more,
+    )
+
+
+@pytest.mark.parametrize("verb", ["retry", "fallback"])
+def test_dead_letters_are_changed_by_filter(
+    server: FakeServer, opscore: Command, verb: str
+) -> None:
+    server.on(f"POST /task/{verb}", found("tsk_1-1", "tsk_2-1", refused=("tsk_2-1",), more=True))
+    ran = opscore("task", verb, "--capability", "sum", "--error-class", "timeout")
+    assert server.last.json == {"capability": "sum", "errorClass": "timeout", "dryRun": False}
+    assert ran.code == exits.ERROR
+    for words in ("1 of 2 tasks", "tsk_2-1: it went on", "there are more"):
+        assert words in ran.err
+    server.on(f"POST /task/{verb}", found("tsk_1-1", dry_run=True))
+    ran = opscore("task", verb, "--all", "--dry-run")
+    assert (ran.code, ran.out.strip()) == (exits.OK, "tsk_1-1")
+    assert "nothing was changed" in ran.err
+    assert opscore("task", verb).code == exits.USAGE
+    assert opscore("task", verb, "tsk_1-1", "--dry-run").code == exits.USAGE
+
+
+def test_sessions_are_cancelled_by_filter(server: FakeServer, opscore: Command) -> None:
+    server.on("POST /session/cancel", found("ses_1"))
+    ran = opscore("session", "cancel", "--label", "k=v", "--reason", "why", "--json")
+    assert ran.code == exits.OK
+    assert ran.json["ids"] == ["ses_1"]
+    assert server.last.json == {"label": "k=v", "reason": "why", "dryRun": False}
+    assert opscore("session", "cancel").code == exits.USAGE
+    assert opscore("session", "cancel", "ses_1", "--workflow", "w").code == exits.USAGE
 
 
 @pytest.mark.parametrize("noun", ["session", "task"])

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from opscore.cli.progress import LineView, LiveView, counts, showing
+from opscore.cli.progress import LineView, LiveView, children, counts, showing
 from tests.cli import samples
 from tests.cli.samples import as_json
 
@@ -66,3 +66,9 @@ def test_counts() -> None:
     assert counts({"total": 4, "completed": 4, "failed": 0, "running": 0}) == "4/4"
     again = {"total": 1, "completed": 0, "running": 1, "iteration": 2, "iterations": 5}
     assert counts(again) == "iteration 2 of 5, 1 running"
+
+
+def test_child_sessions_are_named() -> None:
+    assert children({"children": []}) == ""
+    assert children({"children": ["ses_1_1"]}) == "ses_1_1"
+    assert children({"children": ["ses_1_1", "ses_1_2"]}) == "ses_1_2 and 1 before"

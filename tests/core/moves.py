@@ -15,7 +15,9 @@ from tests.core.scene import RELEASED, completed
 
 NAMES = ("a", "b", "c", "d")
 
-targets = st.lists(st.sampled_from([{"capability": "other"}, {"agent": "named"}]), max_size=2)
+targets = st.lists(
+    st.sampled_from([{"capability": "other"}, {"agent": "named"}, {"workflow": "w"}]), max_size=2
+)
 values = st.sampled_from([{"value": {"instead": "${{ error.class }}"}}, {"value": None}])
 
 
@@ -76,6 +78,10 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
             )
         else:
             step |= _task(draw, needs)
+            if draw(st.integers(0, 3)) == 0:
+                del step["capability"]
+                step.pop("timeout", None)
+                step["workflow"] = draw(st.sampled_from(["w", {"name": "w", "version": "2"}]))
         made[name] = step
     return made
 
@@ -86,6 +92,10 @@ def _task(draw: st.DrawFn, needs: list[str]) -> dict[str, Any]:
         step["fallback"] = chain
     if bounds := draw(timeouts):
         step["timeout"] = bounds
+    if draw(st.integers(0, 2)) == 0:
+        step["compensate"] = {"capability": "undo", "retry": draw(st.integers(1, 2))}
+    if draw(st.integers(0, 4)) == 0:
+        step["output"] = {"required": ["n"]}
     if draw(st.integers(0, 3)) == 0:
         step["priority"] = draw(st.integers(0, 100))
     if needs and draw(st.booleans()):
@@ -110,6 +120,7 @@ inputs = st.fixed_dictionaries(
 COMMANDS = (
     *("claim", "claim", "claim", "complete", "complete", "complete", "fail", "fatal", "release"),
     *("stale", "due", "time", "deadline", "queue", "cancel", "pause", "resume", "resume"),
+    *("child", "child", "child_failed", "child_due"),
     *("retry", "priority", "advance", "retry_task", "fallback", "cancel_task", "reprioritise"),
     *("timer", "timer", "signal", "approve", "reject"),
 )
@@ -133,11 +144,26 @@ def command_of(state: SessionState, word: str, n: int) -> cmd.SessionCommand:
         task = fitting[n % len(fitting)] if fitting else task
     task_id, attempt = (task.task_id, task.attempt) if task else ("tsk_none-1", 1)
     return (
-        _of_attempt(word, n, task_id, attempt)
+        _of_child(state, word, n)
+        or _of_attempt(word, n, task_id, attempt)
         or _of_task(word, n, task_id)
         or _of_wait(state, word, n)
         or _of_session(word, n)
     )
+
+
+def _of_child(state: SessionState, word: str, n: int) -> cmd.SessionCommand | None:
+    children = list(state.children)
+    child_id = children[n % len(children)] if children else "ses_none_1"
+    match word:
+        case "child":
+            return cmd.ChildOver(child_id, completed({"n": n}).output, None, 0.5)
+        case "child_failed":
+            return cmd.ChildOver(child_id, None, ErrorInfo("boom", "the child broke"), 0.5)
+        case "child_due":
+            return cmd.ChildDue(child_id)
+        case _:
+            return None
 
 
 def _of_attempt(word: str, n: int, task_id: str, attempt: int) -> cmd.SessionCommand | None:

@@ -20,7 +20,7 @@ from opscore.core.agent import Agent
 from opscore.core.evolve import evolve
 from opscore.core.progress import Refused
 from opscore.core.session import Decided, Surroundings, decide
-from opscore.core.state import SessionState, StepState, TaskState
+from opscore.core.state import ChildState, SessionState, StepState, TaskState
 from opscore.core.task import Completed, Failed, Outcome, Released
 from opscore.core.template import Template
 from opscore.core.types import (
@@ -157,6 +157,19 @@ class Scene:
         self.now = max(self.now, task.due)
         return self.done(cmd.TaskDue(task.task_id))
 
+    def children(self, step: str | None = None) -> list[ChildState]:
+        """The open child sessions, in the order in which they were begun."""
+        of = [c for c in self.state.children.values() if step in (None, c.step)]
+        return [c for c in of if not c.ended]
+
+    def child_over(
+        self, child: ChildState | None = None, output: Any = 1, error: ErrorInfo | None = None
+    ) -> list[str]:
+        """A child session ended."""
+        child = child or self.children()[0]
+        told = None if error is not None else raw(msgspec.json.encode(output))
+        return self.done(cmd.ChildOver(child.child_id, told, error, 0.5))
+
     def queued(self) -> list[TaskState]:
         """What may be claimed, in the order of its places."""
         found = [t for t in self.state.tasks.values() if t.status is TaskStatus.AVAILABLE]
@@ -214,12 +227,18 @@ def _counts(state: SessionState) -> None:
     tasks = list(state.tasks.values())
     assert state.running == sum(t.status is TaskStatus.RUNNING for t in tasks)
     assert state.queued == sum(t.status in TASK_QUEUED for t in tasks)
+    children = list(state.children.values())
+    assert state.open_children == sum(not c.ended for c in children)
     for name, step in state.steps.items():
         of_step = [t for t in tasks if t.step == name]
+        open_children = [c for c in children if c.step == name and not c.ended]
+        assert (step.child_ids or []) == [c.child_id for c in children if c.step == name]
         assert step.running == sum(t.status is TaskStatus.RUNNING for t in of_step), name
-        assert step.active == sum(t.status not in TASK_ENDED for t in of_step), name
+        open_tasks = sum(t.status not in TASK_ENDED for t in of_step)
+        assert step.active == open_tasks + len(open_children), name
         assert step.task_ids == [t.task_id for t in of_step]
         open_ends = Counter(t.index for t in of_step if t.status not in TASK_ENDED)
+        open_ends.update(c.index for c in open_children if not c.abandoned)
         assert all(count == 1 for count in open_ends.values()), "two open tasks for one item"
         if step.items is not None:
             assert step.done == sum(o is not None for o in step.outputs), name
@@ -258,11 +277,12 @@ def _reachable(table: Mapping[Any, frozenset[Any]], status: Any) -> frozenset[An
 
 def _not_stuck(template: Template, state: SessionState, *, more: bool) -> None:
     if state.status in SESSION_ENDED:
-        assert state.running == state.queued == 0
+        assert state.running == state.queued == state.open_children == 0
         assert state.finished_at is not None and state.stopping is None
         ended = {*STEP_ENDED, StepStatus.PENDING}
         assert all(state.steps[name].status in ended for name in template.order)
         return
     assert state.finished_at is None
-    waits = state.queued or state.running or state.waits() or more or state.paused_at is not None
+    under_way = state.queued or state.running or state.open_children or state.waits()
+    waits = under_way or more or state.paused_at is not None
     assert waits, "nothing will ever move this session on"

@@ -42,6 +42,12 @@ def calm(scene: Scene) -> None:
         scene.advance()
         if scene.status in SESSION_ENDED:
             return
+        for child in scene.children():
+            if child.due is not None:
+                scene.now = max(scene.now, child.due)
+                scene.done(cmd.ChildDue(child.child_id))
+            else:
+                scene.child_over(child)
         for task in list(scene.state.tasks.values()):
             if task.status is TaskStatus.SCHEDULED:
                 scene.due(task)
@@ -79,7 +85,7 @@ def test_every_session_keeps_its_invariants_and_ends_when_left_in_peace(
     scene = Scene(
         made, input=input, onError={"workflow": "w", "with": "${{ error.message }}"}, **extra
     )
-    scene.start()
+    scene.start(versions={"w": "1"})
     play(scene, played)
     calm(scene)
 
@@ -90,7 +96,7 @@ def test_a_settlement_counts_once(
     made: dict[str, Any], input: Any, played: list[tuple[str, int]]
 ) -> None:
     scene = Scene(made, input=input)
-    scene.start()
+    scene.start(versions={"w": "1"})
     play(scene, played)
     for task in list(scene.state.tasks.values()):
         again = cmd.Settle(task.task_id, task.attempt, completed("again"), 0.0)

@@ -353,3 +353,61 @@ def test_a_session_that_is_tried_again_has_its_total_time_anew() -> None:
     assert scene.state.status is SessionStatus.ERROR
     scene.done(cmd.RetrySession("again", WHO))
     assert scene.state.deadline == scene.now + 600 * SECOND
+
+
+# -- what was given up, taken up by hand ----------------------------------------------------
+
+WIDE = {"a": {**WORK, "foreach": "${{ input.items }}", "retry": 1}}
+
+
+def test_a_budget_by_hand_reaches_an_item_that_is_made_in_a_later_commit() -> None:
+    scene = begun(WIDE, input={"items": list(range(MAX_ITEMS_PER_COMMIT + 5))})
+    scene.advance()
+    last = MAX_ITEMS_PER_COMMIT + 4
+    scene.fail(scene.task("a", last))
+    scene.advance()
+    scene.done(cmd.RetryTask(scene.task("a", last).task_id, WHO, attempts=2))
+    scene.advance()
+    task = scene.task("a", last)
+    assert scene.fail(task) == ["task.retried"]
+    assert scene.task("a", 0).allowance is None
+
+
+def test_a_failed_task_goes_to_its_fallback_by_hand() -> None:
+    steps = {"a": {**WORK, "retry": 1, "fallback": [{"capability": "other"}]}, "b": WORK}
+    scene = begun({**steps, "b": {**WORK, "retry": 1}})
+    running = scene.claim(scene.task("a"))
+    scene.fail(scene.task("b"))
+    scene.settle(running, BOOM)
+    types = scene.done(cmd.FallbackTask(running.task_id, WHO))
+    assert types == ["session.retried", "task.resumed", "task.created", "task.created"]
+    assert scene.task("a").capability == "other"
+    scene.complete(scene.task("a"))
+    scene.complete(scene.task("b"))
+    assert scene.status is SessionStatus.COMPLETED
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_an_item_goes_to_its_fallback_by_hand_and_the_others_are_made_anew(value: bool) -> None:
+    member = {"value": "${{ error.class }}"} if value else {"capability": "other"}
+    step = {**WIDE["a"], "fallback": [member], "maxParallel": 2}
+    steps = {"a": step, "b": {**WORK, "retry": 1}}
+    scene = begun(steps, input={"items": [0, 1, 2]}, output="${{ steps.a.output }}")
+    running = scene.claim(scene.task("a", 1))
+    scene.fail(scene.task("b"))
+    scene.settle(running, BOOM)
+    scene.done(cmd.FallbackTask(running.task_id, WHO))
+    while scene.queued():
+        scene.complete(scene.queued()[0], "done")
+    assert scene.output == ["done", "boom" if value else "done", "done"]
+    assert scene.refused(cmd.FallbackTask(running.task_id, WHO)) == "conflict"
+
+
+def test_a_task_that_its_step_has_gone_on_without_is_not_taken_up() -> None:
+    steps = {"a": {**WORK, "retry": 1, "fallback": [{"value": 1}]}, "b": {**WORK, "retry": 1}}
+    scene = begun(steps)
+    scene.fail(scene.task("a"))
+    scene.fail(scene.task("b"))
+    assert scene.refused(cmd.RetryTask(scene.task("a").task_id, WHO)) == "conflict"
+    assert scene.refused(cmd.FallbackTask(scene.task("a").task_id, WHO)) == "conflict"
+    assert scene.refused(cmd.FallbackTask(scene.task("b").task_id, WHO)) == "conflict"

@@ -74,7 +74,8 @@ OF_TEMPLATES: list[Row] = [
     ({"schedule": {"every": "1h", "timezone": "UTC"}}, "/schedule/timezone", "without 'cron'"),
     ({"schedule": {"every": "1h", "overlap": "run"}}, "/schedule/overlap", "skip, queue, cancel"),
     ({"schedule": {"every": "1h", "catchup": "1h"}}, "/schedule/catchup", "'catchUp'?"),
-    ({"env": []}, "/env", "not supported"),
+    ({"env": {}}, "/env", "must be text, not a mapping"),
+    ({"env": ["HOME", "a-b"]}, "/env/1", "'a-b' is not the name of a variable"),
     ({"input": 1}, "/input", "must be a mapping"),
     ({"priority": 101}, "/priority", "from 0 to 100, not 101"),
     ({"priority": True}, "/priority", "a whole number, not a boolean"),
@@ -213,7 +214,12 @@ OF_STEPS: list[Row] = [
     ({"fallback": {"value": 1}}, "/fallback", "a list of members"),
     ({"fallback": [{}]}, "/fallback/0", "exactly one of"),
     ({"fallback": [{"agent": "a", "value": 1}]}, "/fallback/0", "exactly one of"),
-    ({"fallback": [{"workflow": "w"}]}, "/fallback/0/workflow", "not supported"),
+    ({"fallback": [{"workflow": 1}]}, "/fallback/0/workflow", "must be text"),
+    ({"capability": ..., "workflow": []}, "/workflow", "workflow must be text, not a list"),
+    ({"capability": ..., "workflow": {}}, "/workflow", "does not say which"),
+    ({"capability": ..., "workflow": {"name": "w", "v": 1}}, "/workflow/v", "unknown key 'v'"),
+    ({"capability": ..., "workflow": {"name": "w", "version": 1}}, "/workflow/version", "text"),
+    ({"capability": ..., "workflow": "w", "timeout": "5s"}, "/timeout", "beside 'workflow'"),
     ({"fallback": [{"value": 1}, {"agent": "a"}]}, "/fallback/1", "ever reached"),
     ({"fallback": [{"value": 1, "with": {}}]}, "/fallback/0/with", "beside 'value'"),
     ({"fallback": [{"agent": "a", "with": 1}]}, "/fallback/0/with", "must be a mapping"),
@@ -232,6 +238,14 @@ OF_STEPS: list[Row] = [
     ({"repeat": {"until": "true", "max": 2}, "foreach": [1]}, "/repeat", "not go together"),
     ({"capability": ..., "value": 1, "repeat": {"until": "true", "max": 2}}, "/repeat", "beside"),
     ({"retry": {"per": 3}}, "/retry/per", "must be a mapping"),
+    ({"compensate": "undo"}, "/compensate", "must be a mapping"),
+    ({"compensate": {}}, "/compensate", "exactly one of capability, agent"),
+    ({"compensate": {"agent": "a", "capability": "c"}}, "/compensate", "exactly one of"),
+    ({"compensate": {"agent": "a", "fallback": []}}, "/compensate/fallback", "unknown key"),
+    ({"compensate": {"agent": "a", "with": 3}}, "/compensate/with", "must be a mapping"),
+    ({"compensate": {"agent": "a", "retry": 0}}, "/compensate/retry", "from 1"),
+    ({"compensate": {"agent": "a", "timeout": 3}}, "/compensate/timeout", "needs a unit"),
+    ({"output": "text"}, "/output", "must be a mapping"),
     ({"retry": {"per": {"a": "b"}}}, "/retry/per/a", "a number or a mapping"),
     ({"retry": {"per": {"a": 0}}}, "/retry/per/a", "from 1"),
     ({"retry": {"per": {"a": {"errors": []}}}}, "/retry/per/a/errors", "unknown key"),
@@ -256,13 +270,6 @@ def test_constructs_of_later_versions_are_refused(key: str) -> None:
         f"/steps/a/{key}",
         f"'{key}' is not supported by this version of Ops-Core yet ()",
     ) in found
-
-
-@pytest.mark.parametrize("key", ["workflow"])
-def test_kinds_of_later_versions_are_one_mistake(key: str) -> None:
-    where, message = step_mistake(capability=..., **{key: "1s"})
-    assert where == f"/{key}"
-    assert "not supported" in message
 
 
 def test_a_cycle_is_told_step_by_step() -> None:

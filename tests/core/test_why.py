@@ -196,3 +196,23 @@ def test_what_has_ended_waits_for_nothing() -> None:
 
 def test_a_session_between_two_commits_goes_on() -> None:
     assert [kind for kind, _ in told(Scene({"a": {"capability": "work"}}))] == ["going_on"]
+
+
+def test_a_session_waits_for_its_children() -> None:
+    scene = Scene({"a": {"workflow": "w", "foreach": [1, 2]}})
+    scene.start(versions={"w": "1"})
+    assert told(scene) == [("children", "2 child sessions are under way")]
+    scene.child_over(scene.children()[0])
+    ((kind, message),) = told(scene)
+    assert kind == "children"
+    assert message.startswith("child session ses_0_2 is under way")
+
+
+def test_a_session_that_undoes_its_steps_says_so() -> None:
+    step = {"capability": "work", "retry": 1}
+    undone = {**step, "compensate": {"capability": "undo"}}
+    scene = Scene({"a": undone, "b": {**step, "needs": "a"}})
+    scene.start()
+    scene.complete(scene.task("a"))
+    scene.fail(scene.task("b"))
+    assert told(scene)[0][1] == "failed (boom: it broke); what completed is being undone"

@@ -20,6 +20,7 @@ GIVES = re.compile(
     r"With the input `(?P<given>[^`]*)` it gives\s`(?P<wanted>[^`]*)`\."
 )
 EXAMPLES = [found.groupdict() for found in GIVES.finditer(PAGE)]
+[CHAPTER] = [one for one in blocks(PAGE, "yaml") if one.startswith("name: chapter")]
 REFUSED = blocks(PAGE, "yaml")[-1]
 
 
@@ -44,6 +45,7 @@ async def test_an_example_gives_what_the_page_says(example: dict[str, str]) -> N
     async with inprocess.open("sqlite:///:memory:") as ops:
         await ops.agent("writer", {"shout": shout, "join": join, "flaky": flaky})
         await ops.agent("editor", {"edit": edit})
+        await ops.orchestration.create_workflow(CHAPTER)
         made = await ops.orchestration.create_workflow(example["template"])
         session = await ops.orchestration.start(made.name, input=example["given"].encode())
         ended = await ops.orchestration.wait(session, 60)
@@ -55,7 +57,7 @@ async def test_an_example_gives_what_the_page_says(example: dict[str, str]) -> N
 def test_every_template_of_the_page_is_read() -> None:
     for template in blocks(PAGE, "yaml")[:-1]:
         assert read_template(template).steps
-    assert len(EXAMPLES) >= len(blocks(PAGE, "yaml")) - 2  # all but onError's and the wrong one
+    assert len(EXAMPLES) >= len(blocks(PAGE, "yaml")) - 4  # onError's, chapter, saga, the wrong one
 
 
 def test_the_mistakes_are_told_as_the_page_says() -> None:
@@ -90,6 +92,27 @@ def test_what_is_not_supported_is_refused(where: str, key: str) -> None:
     with pytest.raises(Invalid) as refused:
         read_template(tree)
     assert any(f"'{key}' is not supported" in fault.message for fault in refused.value.faults)
+
+
+async def test_the_saga_is_undone() -> None:
+    [saga] = [one for one in blocks(PAGE, "yaml") if "compensate" in one]
+    undone: list[Any] = []
+    async with inprocess.open("sqlite:///:memory:") as ops:
+        rooms: dict[str, Any] = {"book-hotel": book, "cancel-hotel": undone.append}
+        await ops.agent("travel", {**rooms, "book-flight": no_seats})
+        await ops.orchestration.create_workflow(saga)
+        session = await ops.orchestration.start("saga")
+        ended = await ops.orchestration.wait(session, 60)
+    assert ended.steps["hotel"].status == "compensated"
+    assert undone == [{"booking": 7, "why": "no seats"}]
+
+
+def book(_: Any) -> dict[str, int]:
+    return {"id": 7}
+
+
+def no_seats(_: Any) -> None:
+    raise LocalRetry("no seats")
 
 
 async def test_on_error_starts_the_other_workflow_once() -> None:

@@ -67,6 +67,7 @@ class House:
             input=msgspec.json.encode(input),
             trace_id="0" * 32,
             actor="system:test",
+            versions={"w": "1"},
         )
         return self.writer.submit(StartSessions([(session_id, event)]))
 
@@ -198,6 +199,12 @@ def check(house: House) -> dict[str, SessionState]:
         DelayedRow(t.due or 0, t.task_id, s.session_id)
         for s, t in tasks
         if t.status is TaskStatus.SCHEDULED
+    ]
+    delayed += [
+        DelayedRow(child.due, child.child_id, state.session_id)
+        for state in folded.values()
+        for child in state.children.values()
+        if child.due is not None
     ]
     waiting = house.look(f"select {_columns(DelayedRow)} from delayed")
     assert sorted(waiting) == sorted(map(tuple, delayed))

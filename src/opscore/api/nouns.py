@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from opscore.api import (
     agent,
     approval,
+    bulk,
     event,
     key,
     limit,
@@ -29,6 +30,7 @@ NOUNS: Sequence[Routes] = (
     task.routes,
     event.routes,
     limit.routes,
+    bulk.routes,
     key.routes,
     system.routes,
 )

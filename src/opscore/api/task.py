@@ -84,6 +84,8 @@ async def list_tasks(call: Call, query: ListTasks) -> Reply:
         agent=query.agent,
         capability=query.capability,
         session=query.session,
+        workflow=query.workflow,
+        error_class=query.error_class,
         dead=query.dead,
         cursor=query.cursor,
         limit=query.limit,

@@ -106,6 +106,7 @@ def session_view(
         context=msgspec.Raw(record.context),
         output=document(record.output),
         error=error_view(record.error),
+        parent=record.parent,
         steps={name: _step(step) for name, step in record.steps.items()},
         callback=None if callback is None else _callback(callback),
         metadata=msgspec.Raw(record.metadata),
@@ -159,6 +160,7 @@ def _step(record: records.StepRecord) -> session.StepView:
         description=record.description,
         iteration=record.iteration,
         iterations=record.iterations,
+        children=list(record.children),
     )
 
 

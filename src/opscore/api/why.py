@@ -53,6 +53,7 @@ def _reason(explained: Explained) -> ReasonView:
         limit=_of(reason, "limit", 0),
         in_use=_of(reason, "in_use", 0),
         holders=list(_of(reason, "holders", ())),
+        sessions=list(_of(reason, "sessions", ())),
     )
 
 

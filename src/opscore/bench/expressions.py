@@ -43,7 +43,7 @@ class _Scope:
 
     @property
     def session(self) -> SessionView:
-        return SessionView("ses_bench", "bench", "1", 50, {}, b"{}")
+        return SessionView("ses_bench", "bench", "1", 50, {}, b"{}", {})
 
     def step(self, name: str) -> StepView | None:
         return StepView(StepStatus.COMPLETED, FILES) if name == "scan" else None

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -214,3 +214,13 @@ def integrity(check: str, damage: str) -> Finding:
     if damage:
         return fail("integrity", damage, "stop the server, keep a copy, restore a backup")
     return ok("integrity", f"{check}: ok")
+
+
+def template_env(allowed: Mapping[str, str | None]) -> Finding:
+    """What templates may read of the environment must be there to be read."""
+    missing = [name for name, value in allowed.items() if value is None]
+    if missing:
+        found = f"OPSCORE_TEMPLATE_ENV lists {', '.join(missing)}, which is not set here"
+        return warn("templates", found, "set it where the server starts, or take it off the list")
+    listed = ", ".join(allowed) or "nothing"
+    return ok("templates", f"may read {listed} of the environment (OPSCORE_TEMPLATE_ENV)")

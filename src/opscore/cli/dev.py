@@ -17,6 +17,7 @@ from opscore.cli.settings import (
     OutgoingAllow,
     Port,
     Profile,
+    TemplateEnv,
     WebhookSecret,
     WorkflowsDir,
 )
@@ -33,6 +34,7 @@ def dev(
     outgoing_allow: OutgoingAllow = "",
     webhook_secret: WebhookSecret = None,
     agentkit_url: AgentKitUrl = None,
+    template_env: TemplateEnv = "",
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -61,6 +63,7 @@ def dev(
             url,
             workflows_dir,
             outgoing=rules(outgoing_allow, development=True),
+            template_env=template_env,
             follow_folder=True,
             ready=_Greeting(url),
         )

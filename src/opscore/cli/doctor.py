@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from opscore.cli.settings import (
     DEFAULTS,
     DEV_DATABASE,
     Common,
+    template_env,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]
     if path:
         for finding in _database(path):
             yield finding
+    yield checks.template_env(template_env(os.environ.get("OPSCORE_TEMPLATE_ENV", "")))
     server = await _server(common)
     yield server
     if server.level == "ok" and (found := await _agentkit(common)) is not None:

@@ -106,3 +106,11 @@ def counts(step: Any) -> str:
         words = [f"iteration {step['iteration']} of {step['iterations']}"]
     words += [f"{step[name]} {name}" for name in ("running", "failed") if step.get(name)]
     return ", ".join(words)
+
+
+def children(step: Any) -> str:
+    """A step's child sessions: the id of the last one, and how many came before it."""
+    ids: list[str] = step.get("children") or []
+    if not ids:
+        return ""
+    return ids[-1] if len(ids) == 1 else f"{ids[-1]} and {len(ids) - 1} before"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,9 +32,11 @@ from opscore.cli.settings import (
     PayloadLimit,
     Port,
     Profile,
+    TemplateEnv,
     WebhookSecret,
     WorkflowsDir,
 )
+from opscore.cli.settings import template_env as allowed_env
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
@@ -70,6 +72,7 @@ def serve(
     agentkit_url: AgentKitUrl = None,
     key_requests: KeyRequests = DEFAULT_KEY_REQUESTS,
     key_connections: KeyConnections = DEFAULT_KEY_CONNECTIONS,
+    template_env: TemplateEnv = "",
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -102,16 +105,8 @@ def serve(
         key_requests=key_requests,
         key_connections=key_connections,
     )
-    start(
-        Plan(
-            settings,
-            database_url,
-            workflows_dir,
-            lease_seconds=lease_seconds,
-            payload_limit=payload_limit,
-            outgoing=rules(outgoing_allow),
-        )
-    )
+    plan = Plan(settings, database_url, workflows_dir, lease_seconds, payload_limit)
+    start(replace(plan, outgoing=rules(outgoing_allow), template_env=template_env))
 
 
 def checked_agentkit(url: str | None) -> str | None:
@@ -161,6 +156,7 @@ class Plan:
     lease_seconds: float = DEFAULT_LEASE_SECONDS
     payload_limit: int = DEFAULT_PAYLOAD_LIMIT
     outgoing: Rules | None = None
+    template_env: str = ""
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -211,6 +207,7 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
     settings = Settings(
         lease_seconds=plan.lease_seconds,
         payload_limit=plan.payload_limit,
+        template_env=allowed_env(plan.template_env),
         development=plan.settings.development,
         outgoing=plan.outgoing or rules(""),
     )

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from opscore.cli.app import noun
-from opscore.cli.exits import usage
+from opscore.cli.bulk import change_found
+from opscore.cli.exits import OK, usage
 from opscore.cli.inputs import given, labels, payload, read_json
 from opscore.cli.outcome import detached, error_text, watch_to_end
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
-from opscore.cli.progress import counts
+from opscore.cli.progress import children, counts
 from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
 from opscore.cli.why import why_lines
 
@@ -127,9 +128,37 @@ async def watch(
 
 
 @app.command
-async def cancel(session: SessionId, /, *, reason: Why = "", common: Common = DEFAULTS) -> None:
-    """Cancel a session: nothing new starts, what runs is told to stop."""
-    await _control(common, session, "cancel", reason, "is being cancelled")
+async def cancel(
+    session: Annotated[str | None, Parameter(help="The session's id; or use filters.")] = None,
+    /,
+    *,
+    reason: Why = "",
+    workflow: Annotated[str | None, Parameter(help="Those of this workflow.")] = None,
+    status: Annotated[
+        Literal["waiting", "processing", "paused"] | None, Parameter(help="Those in this state.")
+    ] = None,
+    agent: Annotated[str | None, Parameter(help="Those bound to this agent, by id.")] = None,
+    label: Annotated[str | None, Parameter(help="Those with this label: key=value.")] = None,
+    since: Annotated[str | None, Parameter(help="Those begun since (RFC 3339).")] = None,
+    until: Annotated[str | None, Parameter(help="Those begun before (RFC 3339).")] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="Only say which; change nothing.")
+    ] = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Cancel a session, or all that fit: nothing new starts, what runs is told to stop."""
+    filters = given(
+        workflow=workflow, status=status, agent=agent, label=label, since=since, until=until
+    )
+    if session is not None and (filters or dry_run):
+        raise usage("a session's id stands alone", "leave it out to use filters, or leave them out")
+    if session is not None:
+        await _control(common, session, "cancel", reason, "is being cancelled")
+        return OK
+    if not filters:
+        raise usage("which session? Give an id, or a filter", "opscore session ls")
+    body = {**filters, "reason": reason, "dryRun": dry_run}
+    return await change_found(common, "/session/cancel", body, "sessions", "are being cancelled")
 
 
 @app.command
@@ -237,6 +266,7 @@ def _view(session: Any) -> list[str]:
             ("status", session.get("status")),
             ("cancelling", True if session.get("cancelling") else None),
             ("waiting for", session.get("waitingFor")),
+            ("child of", session.get("parent")),
             ("priority", session.get("priority")),
             ("labels", session.get("labels") or None),
             ("bound to", session.get("agentId")),
@@ -268,6 +298,7 @@ _STEPS: Columns = [
     ("STEP", "step"),
     ("STATUS", "status"),
     ("TASKS", lambda row: counts(row) or None),
+    ("CHILD", lambda row: children(row) or None),
     ("STARTED", "startedAt"),
     ("FINISHED", "finishedAt"),
     ("ERROR", lambda row: error_text(row.get("error"))),

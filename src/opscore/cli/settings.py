@@ -7,6 +7,7 @@ two layers of `opscore.toml` with cyclopts' own dictionary source. Only the sett
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -44,6 +45,7 @@ FILE_KEYS = frozenset(
         "agentkit_url",
         "key_requests",
         "key_connections",
+        "template_env",
     }
 )
 
@@ -104,6 +106,13 @@ KeyConnections = Annotated[
     int,
     Parameter(
         env_var="OPSCORE_KEY_CONNECTIONS", help="How many connections one key may hold open."
+    ),
+]
+TemplateEnv = Annotated[
+    str,
+    Parameter(
+        env_var="OPSCORE_TEMPLATE_ENV",
+        help="Environment variables that templates may read: names, comma-separated.",
     ),
 ]
 Profile = Annotated[
@@ -205,3 +214,9 @@ def _fill(
 def _takes(arguments: ArgumentCollection, key: str) -> bool:
     """Whether this command has the setting as an option (a positional of that name is another)."""
     return arguments.get(f"--{key.replace('_', '-')}", None) is not None
+
+
+def template_env(names: str) -> dict[str, str | None]:
+    """The variables that templates may read, None for one that is not set."""
+    listed = [name.strip() for name in names.split(",")]
+    return {name: os.environ.get(name) for name in listed if name}

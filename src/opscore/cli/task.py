@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from opscore.cli.app import noun
-from opscore.cli.exits import usage
+from opscore.cli.bulk import change_found
+from opscore.cli.exits import OK, usage
 from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
@@ -16,6 +18,22 @@ from opscore.cli.why import why_lines
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
 
+
+@dataclass(frozen=True)
+class Filter:
+    """Which dead letters a command is for."""
+
+    agent: Annotated[str | None, Parameter(help="Those of this agent, by id.")] = None
+    capability: Annotated[str | None, Parameter(help="Those that need this.")] = None
+    session: Annotated[str | None, Parameter(help="Those of this session.")] = None
+    workflow: Annotated[str | None, Parameter(help="Those of sessions of this workflow.")] = None
+    error_class: Annotated[str | None, Parameter(help="Those that failed with this class.")] = None
+    all: Annotated[bool, Parameter(negative=(), help="All of them.")] = False
+
+
+Which = Annotated[Filter, Parameter(name="*")]
+ANY = Filter()
+DryRun = Annotated[bool, Parameter(negative=(), help="Only say which; change nothing.")]
 TaskId = Annotated[str, Parameter(help="The task's id.")]
 Why = Annotated[str, Parameter(help="Why, for the record.")]
 
@@ -79,14 +97,25 @@ async def ls(
     agent: Annotated[str | None, Parameter(help="Only those of this agent.")] = None,
     capability: Annotated[str | None, Parameter(help="Only those that need this.")] = None,
     session: Annotated[str | None, Parameter(help="Only those of this session.")] = None,
-    dead: Annotated[bool, Parameter(negative=(), help="Only those that failed for good.")] = False,
+    workflow: Annotated[str | None, Parameter(help="Only those of this workflow.")] = None,
+    error_class: Annotated[str | None, Parameter(help="Only those with this error.")] = None,
+    dead: Annotated[
+        bool, Parameter(negative=(), help="Only dead letters: given up, and still to be done.")
+    ] = False,
     limit: Annotated[int, Parameter(help="At most this many.")] = 100,
     common: Common = DEFAULTS,
 ) -> None:
     """List tasks."""
     from opscore.cli.remote import connect
 
-    wanted = given(status=status, agent=agent, capability=capability, session=session)
+    wanted = given(
+        status=status,
+        agent=agent,
+        capability=capability,
+        session=session,
+        workflow=workflow,
+        errorClass=error_class,
+    )
     if dead:
         wanted["dead"] = True
     async with connect(common) as server:
@@ -115,15 +144,67 @@ async def why(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
 
 
 @app.command
-async def retry(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
-    """Try a failed task once more."""
-    await _control(common, task, "retry", None, "will be tried again")
+async def retry(
+    task: Annotated[str | None, Parameter(help="The task's id; without it: dead letters.")] = None,
+    /,
+    *,
+    which: Which = ANY,
+    attempts: Annotated[
+        int | None, Parameter(help="How often each may be tried from now on (dead letters).")
+    ] = None,
+    dry_run: DryRun = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Try a failed task once more, or all dead letters that fit the filters."""
+    if task is not None:
+        _alone(which, dry_run=dry_run or attempts is not None)
+        await _control(common, task, "retry", None, "will be tried again")
+        return OK
+    body = {**_filters(which), **given(attempts=attempts), "dryRun": dry_run}
+    return await change_found(common, "/task/retry", body, "tasks", "will be tried again")
 
 
 @app.command
-async def fallback(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
-    """Give the task's work to its next fallback."""
-    await _control(common, task, "fallback", None, "goes to its fallback")
+async def fallback(
+    task: Annotated[str | None, Parameter(help="The task's id; without it: dead letters.")] = None,
+    /,
+    *,
+    status: Annotated[
+        Literal["scheduled", "available", "running"] | None,
+        Parameter(help="Not dead letters, but tasks in this state."),
+    ] = None,
+    which: Which = ANY,
+    dry_run: DryRun = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Give a task's work to its next fallback, or that of all that fit the filters."""
+    if task is not None:
+        _alone(which, dry_run=dry_run or status is not None)
+        await _control(common, task, "fallback", None, "goes to its fallback")
+        return OK
+    body = {**_filters(which), **given(status=status), "dryRun": dry_run}
+    return await change_found(common, "/task/fallback", body, "tasks", "go to their fallbacks")
+
+
+def _alone(which: Filter, *, dry_run: bool) -> None:
+    if which != ANY or dry_run:
+        raise usage("a task's id stands alone", "leave it out to use filters, or leave them out")
+
+
+def _filters(which: Filter) -> dict[str, Any]:
+    """What picks dead letters; without any of it, `--all` must say that all are meant."""
+    found = given(
+        agent=which.agent,
+        capability=which.capability,
+        session=which.session,
+        workflow=which.workflow,
+        errorClass=which.error_class,
+    )
+    if not found and not which.all:
+        raise usage(
+            "which tasks? Give an id, a filter, or --all", "see them: opscore task ls --dead"
+        )
+    return found
 
 
 @app.command

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from opscore.core import commands as cmd
 from opscore.core import events as ev
+from opscore.core.compensation import bounds_of, compensated, policy_of, uncompensated
 from opscore.core.expressions import ExpressionFailed
-from opscore.core.kinds.task import create_task
-from opscore.core.progress import Draft, Refused, fail_work, go_on
+from opscore.core.progress import Draft, Refused, check_output
 from opscore.core.retry import REJECTED, TIMEOUT
 from opscore.core.state import TaskState, running_attempt
 from opscore.core.task import (
     Completed,
     Exhausted,
+    Failed,
+    Outcome,
     Released,
     Retry,
     is_current,
@@ -19,7 +21,8 @@ from opscore.core.task import (
     was_settled,
 )
 from opscore.core.template import Step
-from opscore.core.types import TASK_ENDED, ErrorInfo, Json, TaskStatus, ready_order
+from opscore.core.types import COMPENSATION, TASK_ENDED, ErrorInfo, Json, TaskStatus, ready_order
+from opscore.core.work import Place, ends_or_fails, give_up_work, work_done
 
 
 def claim(draft: Draft, c: cmd.Claim) -> Refused | None:
@@ -30,7 +33,7 @@ def claim(draft: Draft, c: cmd.Claim) -> Refused | None:
         return Refused("conflict", f"task {c.task_id} is not available")
     if state.paused_at is not None or state.draining:
         return Refused("conflict", f"session {state.session_id} starts nothing new")
-    bounds = draft.template.steps[task.step].timeout
+    bounds = bounds_of(draft.template.steps[task.step], task)
     draft.emit(
         ev.TaskClaimed(
             c.task_id,
@@ -57,8 +60,9 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
     if state.draining:
         _settle_draining(draft, task, c)
         return None
-    policy = draft.template.steps[task.step].retry
-    match settle(task, policy, c.outcome, draft.now, c.chance):
+    step = draft.template.steps[task.step]
+    outcome = checked(draft, step, task, c.outcome)
+    match settle(task, policy_of(step, task), outcome, draft.now, c.chance):
         case Completed(output, usage):
             _complete_task(draft, task, output, usage)
         case Released(reason):
@@ -71,6 +75,19 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
     return None
 
 
+def checked(draft: Draft, step: Step, task: TaskState, outcome: Outcome) -> Outcome:
+    """An output that does not fit the step's schema is a failure of the attempt."""
+    if step.output_schema is None or not isinstance(outcome, Completed):
+        return outcome
+    if task.member == COMPENSATION:
+        return outcome
+    try:
+        check_output(draft, step, outcome.output)
+    except ExpressionFailed as failure:
+        return Failed(ErrorInfo(failure.error_class, str(failure)), outcome.usage)
+    return outcome
+
+
 def _why_stale(task: TaskState, attempt: int) -> str:
     if task.status in TASK_ENDED:
         return f"task {task.task_id} is {task.status} (attempt {task.attempt})"
@@ -79,88 +96,43 @@ def _why_stale(task: TaskState, attempt: int) -> str:
 
 def _settle_draining(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
     """A session that winds down records what still comes in, and starts nothing from it."""
-    match c.outcome:
+    outcome = checked(draft, draft.template.steps[task.step], task, c.outcome)
+    match outcome:
         case Completed(output, usage):
-            try:
-                ends = _ends_step(draft, task, output)
-            except ExpressionFailed:
-                ends = False
+            ends, _ = ends_or_fails(draft, draft.template.steps[task.step], output)
             draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
         case Released(reason):
             draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
         case _:
-            error = c.outcome.error
-            word, message, usage = error.error_class, error.message, c.outcome.usage
+            error = outcome.error
+            word, message, usage = error.error_class, error.message, outcome.usage
             draft.emit(ev.TaskFailed(task.task_id, task.attempt, word, message, usage))
 
 
-def _ends_step(draft: Draft, task: TaskState, output: Json) -> bool:
-    """Whether this output is the last that its step waits for. Raises ExpressionFailed."""
-    state = draft.state.steps[task.step]
-    if state.items is not None:
-        return state.done + 1 == len(state.items)
-    step = draft.template.steps[task.step]
-    return step.repeat is None or _is_last(draft, step, output)
-
-
-def _is_last(draft: Draft, step: Step, output: Json) -> bool:
-    """Whether a `repeat` is done: `until` holds for this output, or `max` is reached."""
-    assert step.repeat is not None
-    scope = draft.scope(step)
-    scope.previous = output
-    done = draft.expressions.condition(step.repeat.until, scope)
-    return done or draft.state.steps[step.name].iteration + 1 >= step.repeat.max
-
-
 def _complete_task(draft: Draft, task: TaskState, output: Json, usage: Json | None) -> None:
-    failure: ExpressionFailed | None = None
-    try:
-        ends = _ends_step(draft, task, output)
-    except ExpressionFailed as caught:
-        ends, failure = False, caught
-    draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
-    _work_done(draft, task, ends, failure)
-
-
-def _work_done(draft: Draft, task: TaskState, ends: bool, failure: ExpressionFailed | None) -> None:
-    step = draft.template.steps[task.step]
-    if failure is not None:
-        fail_work(draft, step, None, ErrorInfo(failure.error_class, str(failure)))
+    if task.member == COMPENSATION:
+        compensated(draft, task, output, usage)
         return
-    if step.repeat is not None and not ends:
-        draft.emit(ev.StepIterated(step.name, draft.state.steps[step.name].iteration))
-    go_on(draft, step)
+    step = draft.template.steps[task.step]
+    ends, failure = ends_or_fails(draft, step, output)
+    draft.emit(ev.TaskCompleted(task.task_id, task.attempt, output, ends, usage))
+    work_done(draft, step, ends, failure)
 
 
 def give_up(draft: Draft, task: TaskState, error: ErrorInfo, usage: Json | None = None) -> None:
     """No further attempt of this task: its fallback follows, or its step fails."""
     attempt = running_attempt(task)
     draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message, usage))
-    step = draft.template.steps[task.step]
-    member = task.member + 1
-    if member > len(step.fallback):
-        fail_work(draft, step, task.index, error)
+    if task.member == COMPENSATION:
+        uncompensated(draft, task, error)
         return
-    try:
-        _fall_back(draft, task, member, error)
-    except ExpressionFailed as failure:
-        fail_work(draft, step, task.index, ErrorInfo(failure.error_class, str(failure)))
+    give_up_work(draft, place_of(draft, task), error)
 
 
-def _fall_back(draft: Draft, task: TaskState, member: int, error: ErrorInfo) -> None:
+def place_of(draft: Draft, task: TaskState) -> Place:
+    """Whose work a task is."""
     step = draft.template.steps[task.step]
-    items = draft.state.steps[task.step].items
-    item = items[task.index] if items is not None and task.index is not None else None
-    value = step.fallback[member - 1].value
-    if value is None:
-        create_task(draft, step, item, task.index, member, error)
-        return
-    scope = draft.scope(step, item, task.index)
-    scope.error = error
-    output = draft.expressions.render(value, scope)
-    ends = _ends_step(draft, task, output)
-    draft.emit(ev.FallbackValued(task.task_id, member, output, ends))
-    _work_done(draft, task, ends, None)
+    return Place(step, task.index, task.member, task.task_id)
 
 
 def task_due(draft: Draft, c: cmd.TaskDue) -> Refused | None:
@@ -180,7 +152,7 @@ def make_available(draft: Draft, task: TaskState) -> None:
     # One that has run before keeps its place: a retry does not queue up behind younger tasks.
     due = min(task.due, draft.now)
     order = task.order if task.attempt else ready_order(due, task.priority)
-    deadline = draft.queue_deadline(draft.template.steps[task.step])
+    deadline = draft.queue_deadline(bounds_of(draft.template.steps[task.step], task))
     draft.emit(ev.TaskAvailable(task.task_id, task.due, order, deadline))
 
 

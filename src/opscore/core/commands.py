@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from opscore.core.events import SessionStarted
 from opscore.core.record import record
 from opscore.core.task import Outcome
-from opscore.core.types import Json, Micros
+from opscore.core.types import ErrorInfo, Json, Micros
 
 
 @record
@@ -38,6 +38,23 @@ class Settle:
     task_id: str
     attempt: int
     outcome: Outcome
+    chance: float
+
+
+@record
+class ChildDue:
+    """The time has come at which a child session starts."""
+
+    child_id: str
+
+
+@record
+class ChildOver:
+    """A child session ended: `output` set, it completed. `chance` feeds the backoff's jitter."""
+
+    child_id: str
+    output: Json | None
+    error: ErrorInfo | None
     chance: float
 
 
@@ -152,19 +169,27 @@ class UpdateSession:
 
 @record
 class RetryTask:
-    """By hand: try a waiting task now, or a failed one again, `attempts` times at most if given."""
+    """By hand: try a waiting task now, or a failed one again, `attempts` times at most if given.
+
+    `others`: more failed tasks of the same session, for which the same holds.
+    """
 
     task_id: str
     actor: str
     attempts: int | None = None
+    others: tuple[str, ...] = ()
 
 
 @record
 class FallbackTask:
-    """By hand: give the task up and go to the next member of its fallback chain."""
+    """By hand: give the task up and go to the next member of its fallback chain.
+
+    `others`: more failed tasks of the same session, for which the same holds.
+    """
 
     task_id: str
     actor: str
+    others: tuple[str, ...] = ()
 
 
 @record
@@ -189,6 +214,8 @@ SessionCommand = (
     | Claim
     | Settle
     | TaskDue
+    | ChildDue
+    | ChildOver
     | QueueTimeout
     | RejectTask
     | DeadlinePassed

@@ -1,12 +1,14 @@
 """How a session ends: completed, or wound down step by step.
 
 Winding down: what runs drains; of a failing session the steps run whose `when` is `failed` or
-`always`; then it ends.
+`always`; what completed is undone; then it ends.
 """
 
 from __future__ import annotations
 
 from opscore.core import events as ev
+from opscore.core.compensation import compensate_next
+from opscore.core.dead import dead_letters
 from opscore.core.expressions import ExpressionFailed
 from opscore.core.progress import Draft, start_steps, stop
 from opscore.core.scope import StepScope
@@ -28,7 +30,7 @@ NO_OUTPUT = Value(None, dynamic=False)
 def conclude(draft: Draft) -> None:
     """End the session if it can end now, or go on to the next phase of its winding down."""
     state = draft.state
-    if state.running or state.queued or state.finished_at is not None:
+    if state.finished_at is not None or not state.quiet:
         return
     if state.stopping is not None:
         _wind_down(draft)
@@ -69,7 +71,8 @@ def _wind_down(draft: Draft) -> None:
         _handle(draft)
     if _handling(draft) and not _all_steps_ended(draft):
         return
-    _end(draft)
+    if not compensate_next(draft):
+        _end(draft)
 
 
 def _handling(draft: Draft) -> bool:
@@ -105,7 +108,7 @@ def _end(draft: Draft) -> None:
     assert stopping is not None
     error = ErrorInfo(stopping.error.error_class, _told(draft, stopping.error.message))
     if stopping.cancelled:
-        draft.emit(ev.SessionCancelled(error.message))
+        draft.emit(ev.SessionCancelled(error.message, dead_letters(draft)))
     else:
         _fail(draft, error)
 
@@ -115,18 +118,26 @@ def _told(draft: Draft, message: str) -> str:
     parts = [message]
     for name, step in draft.state.steps.items():
         allowed = draft.template.steps[name].continue_on_error
-        if step.late and step.status is StepStatus.FAILED and not allowed:
-            assert step.error is not None
+        if step.late and step.error is not None and not allowed:
             parts.append(f"then step {name} failed: {step.error.message}")
+        if step.undone_error is not None:
+            parts.append(f"step {name} could not be undone: {step.undone_error.message}")
     return "; ".join(parts)
 
 
 def _fail(draft: Draft, error: ErrorInfo) -> None:
     given: Json | None = None
-    if draft.template.on_error is not None:
+    if draft.template.on_error is not None and not _told_before(draft):
         try:
             scope = _whole_scope(draft, error)
             given = draft.expressions.render(draft.template.on_error.with_, scope)
         except ExpressionFailed as failure:
             error = ErrorInfo(error.error_class, f"{error.message} (and onError: {failure})")
-    draft.emit(ev.SessionFailed(error.error_class, error.message, given))
+    dead = dead_letters(draft)
+    draft.emit(ev.SessionFailed(error.error_class, error.message, given, dead))
+
+
+def _told_before(draft: Draft) -> bool:
+    """A session reopened for its compensations ends a second time; `onError` was started then."""
+    stopping = draft.state.stopping
+    return stopping is not None and stopping.reopened

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from opscore.core.child_events import ChildAbandoned, ChildCreated, ChildEnded, ChildReleased
 from opscore.core.limits import Terms
 from opscore.core.record import record
 from opscore.core.step_events import (
+    CompensationFailed,
     ItemFailed,
+    ItemValued,
+    StepCompensated,
+    StepCompensating,
     StepCompleted,
     StepExpanded,
     StepFailed,
@@ -36,7 +41,11 @@ from opscore.core.wait_events import (
 
 @record
 class SessionStarted:
-    """The session exists. `agent_id` binds it to an agent that has `agent_capabilities`."""
+    """The session exists. `agent_id` binds it to an agent that has `agent_capabilities`.
+
+    `env`: what it reads of the server's environment, as it was at the start. `versions`: in which
+    version it runs each workflow that it names without one. `parent`: the session it is a child of.
+    """
 
     TYPE: ClassVar[str] = "session.started"
     VERSION: ClassVar[int] = 1
@@ -55,6 +64,10 @@ class SessionStarted:
     deadline: Micros | None = None
     due: Micros | None = None
     on_error_version: str | None = None
+    env: Mapping[str, str] | None = None
+    versions: Mapping[str, str] | None = None
+    parent: str | None = None
+    depth: int = 0
     cause: str | None = None
 
 
@@ -194,6 +207,21 @@ class TaskAllowed:
 
 
 @record
+class TaskResumed:
+    """A person had a task that was given up go on: again, or with its next fallback.
+
+    `attempts`: the budget of its own that the work then has. The session is open again.
+    """
+
+    TYPE: ClassVar[str] = "task.resumed"
+    VERSION: ClassVar[int] = 1
+    task_id: str
+    fallback: bool
+    attempts: int | None
+    actor: str
+
+
+@record
 class TaskReprioritised:
     """The task's priority changed; `order` is its new place in the queue."""
 
@@ -240,6 +268,7 @@ class SessionFailed:
     """A step failed beyond its fallbacks, or the session's own bound was reached.
 
     `on_error_input` is the rendered input of the template's `onError` workflow, if it has one.
+    `dead`: the tasks given up that a retry would run again.
     """
 
     TYPE: ClassVar[str] = "session.failed"
@@ -247,6 +276,7 @@ class SessionFailed:
     error_class: str
     message: str
     on_error_input: Json | None = None
+    dead: tuple[str, ...] = ()
 
 
 @record
@@ -256,6 +286,7 @@ class SessionCancelled:
     TYPE: ClassVar[str] = "session.cancelled"
     VERSION: ClassVar[int] = 1
     message: str
+    dead: tuple[str, ...] = ()
 
 
 @record
@@ -291,6 +322,16 @@ class SessionRetried:
 
 
 @record
+class SessionReopened:
+    """A person had compensations tried again that had failed; the session ends as it had."""
+
+    TYPE: ClassVar[str] = "session.reopened"
+    VERSION: ClassVar[int] = 1
+    steps: tuple[str, ...]
+    actor: str
+
+
+@record
 class SessionUpdated:
     """Priority, labels or metadata changed; None is unchanged."""
 
@@ -311,6 +352,14 @@ SessionEvent = (
     | StepFailed
     | StepIterated
     | ItemFailed
+    | ItemValued
+    | ChildCreated
+    | ChildReleased
+    | ChildAbandoned
+    | ChildEnded
+    | StepCompensating
+    | StepCompensated
+    | CompensationFailed
     | TaskCreated
     | TaskAvailable
     | TaskClaimed
@@ -321,6 +370,7 @@ SessionEvent = (
     | FallbackValued
     | TaskCancelled
     | TaskAllowed
+    | TaskResumed
     | TaskReprioritised
     | SessionStopping
     | SessionHandling
@@ -330,6 +380,7 @@ SessionEvent = (
     | SessionPaused
     | SessionResumed
     | SessionRetried
+    | SessionReopened
     | SessionUpdated
     | StepWaiting
     | StepCancelled

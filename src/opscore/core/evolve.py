@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from opscore.core import events as ev
+from opscore.core.child_folds import CHILD_FOLDS
 from opscore.core.state import SessionState, StepState, Stopping, TaskState
-from opscore.core.step_folds import STEP_FOLDS, begin_step, end_step, item_done
+from opscore.core.step_folds import STEP_FOLDS, begin_step, end_open_steps, item_done, reopen_step
 from opscore.core.types import (
     AGEING_STEP,
+    COMPENSATION,
     TASK_ENDED,
     ErrorInfo,
     Micros,
@@ -46,6 +48,12 @@ def _session_started(state: SessionState, e: ev.SessionStarted, at: Micros) -> N
     state.agent_name = e.agent_name
     state.agent_capabilities = e.agent_capabilities
     state.on_error_version = e.on_error_version
+    state.parent = e.parent
+    state.depth = e.depth
+    if e.env is not None:
+        state.env = e.env
+    if e.versions is not None:
+        state.versions = e.versions
     state.deadline = e.deadline
     state.due = e.due
     state.created_at = at
@@ -55,8 +63,9 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
     step = state.steps[e.step]
     if step.status is StepStatus.PENDING:
         begin_step(state, step, at)
-    if e.index is not None and e.index >= step.next_index:
+    if e.member == 0 and e.index is not None and e.index >= step.next_index:
         step.next_index = e.index + 1
+    allowance = step.allowances.pop(e.index, None) if step.allowances else None
     step.active += 1
     step.task_ids.append(e.task_id)
     state.queued += 1
@@ -77,6 +86,7 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
         e.queue_deadline,
         own_priority=e.priority != state.priority,
         terms=e.terms,
+        allowance=allowance,
     )
 
 
@@ -128,7 +138,8 @@ def _task_completed(state: SessionState, e: ev.TaskCompleted, at: Micros) -> Non
     step = _end_task(state, task, TaskStatus.COMPLETED, at)
     task.output = e.output
     task.error = None
-    item_done(step, task.index, e.output, e.ends_step, at)
+    if task.member != COMPENSATION:
+        item_done(state, step, task.index, e.output, e.ends_step, at)
 
 
 def _task_retried(state: SessionState, e: ev.TaskRetried, at: Micros) -> None:
@@ -164,7 +175,7 @@ def _task_failed(state: SessionState, e: ev.TaskFailed, at: Micros) -> None:
 
 def _fallback_valued(state: SessionState, e: ev.FallbackValued, at: Micros) -> None:
     task = state.tasks[e.task_id]
-    item_done(state.steps[task.step], task.index, e.output, e.ends_step, at)
+    item_done(state, state.steps[task.step], task.index, e.output, e.ends_step, at)
 
 
 def _task_cancelled(state: SessionState, e: ev.TaskCancelled, at: Micros) -> None:
@@ -178,6 +189,15 @@ def _task_allowed(state: SessionState, e: ev.TaskAllowed, _at: Micros) -> None:
     task.allowance = task.failures + e.attempts
 
 
+def _task_resumed(state: SessionState, e: ev.TaskResumed, _at: Micros) -> None:
+    task = state.tasks[e.task_id]
+    step = state.steps[task.step]
+    if e.attempts is not None:
+        step.allowances = {**(step.allowances or {}), task.index: e.attempts}
+    if e.fallback and task.index is not None:
+        step.moved_on = {*(step.moved_on or ()), task.index}
+
+
 def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.priority = e.priority
@@ -189,6 +209,7 @@ def _task_reprioritised(state: SessionState, e: ev.TaskReprioritised, at: Micros
 def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) -> None:
     error = ErrorInfo(e.error_class, e.message)
     state.stopping = Stopping(e.cancelled, error, e.grace_until, at, e.actor)
+    state.failure = error
     state.paused_at = None
     if state.status is SessionStatus.PAUSED:
         state.status = SessionStatus.PROCESSING if state.started else SessionStatus.WAITING
@@ -197,7 +218,7 @@ def _session_stopping(state: SessionState, e: ev.SessionStopping, at: Micros) ->
 def _session_handling(state: SessionState, e: ev.SessionHandling, at: Micros) -> None:
     assert state.stopping is not None
     state.stopping = replace(state.stopping, phase=Phase.HANDLING)
-    _end_open_steps(state, at)
+    end_open_steps(state, at)
 
 
 def _finish(state: SessionState, status: SessionStatus, at: Micros) -> None:
@@ -212,22 +233,15 @@ def _session_completed(state: SessionState, e: ev.SessionCompleted, at: Micros) 
     _finish(state, SessionStatus.COMPLETED, at)
 
 
-def _end_open_steps(state: SessionState, at: Micros) -> None:
-    """Steps that no event named yet are not known here; all that never began stay as they are."""
-    for step in state.steps.values():
-        if step.status in (StepStatus.RUNNING, StepStatus.WAITING):
-            end_step(step, StepStatus.CANCELLED, at)
-
-
 def _session_failed(state: SessionState, e: ev.SessionFailed, at: Micros) -> None:
     state.error = ErrorInfo(e.error_class, e.message)
-    _end_open_steps(state, at)
+    end_open_steps(state, at)
     _finish(state, SessionStatus.ERROR, at)
 
 
 def _session_cancelled(state: SessionState, e: ev.SessionCancelled, at: Micros) -> None:
     state.error = ErrorInfo("cancelled", e.message)
-    _end_open_steps(state, at)
+    end_open_steps(state, at)
     _finish(state, SessionStatus.CANCELLED, at)
 
 
@@ -259,22 +273,19 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
     state.error = None
     state.deadline = e.deadline
     for name in e.steps:
-        _reopen(state.steps[name])
+        reopen_step(state.steps[name])
 
 
-def _reopen(step: StepState) -> None:
-    """A step that stopped half-way keeps what its items gave; any other begins anew."""
-    if step.status is StepStatus.COMPLETED or step.late:
-        step.items = None
-        step.outputs = []
-        step.output = step.errors = None
-        step.done = step.iteration = 0
-    step.status = StepStatus.PENDING if step.items is None else StepStatus.RUNNING
-    step.next_index = 0
-    step.finished_at = None
-    step.error = None
-    step.late = False
-    step.due = step.signal = step.approval = None
+def _session_reopened(state: SessionState, e: ev.SessionReopened, at: Micros) -> None:
+    assert state.failure is not None
+    cancelled = state.status is SessionStatus.CANCELLED
+    phase = Phase.COMPENSATING
+    state.stopping = Stopping(cancelled, state.failure, at, at, e.actor, phase, reopened=True)
+    state.status = SessionStatus.PROCESSING
+    state.finished_at = None
+    state.error = None
+    for name in e.steps:
+        state.steps[name].undone_error = None
 
 
 def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
@@ -297,6 +308,7 @@ def _session_updated(state: SessionState, e: ev.SessionUpdated, at: Micros) -> N
 _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.SessionStarted: _session_started,
     **STEP_FOLDS,
+    **CHILD_FOLDS,
     ev.TaskCreated: _task_created,
     ev.TaskAvailable: _task_available,
     ev.TaskClaimed: _task_claimed,
@@ -307,6 +319,7 @@ _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.FallbackValued: _fallback_valued,
     ev.TaskCancelled: _task_cancelled,
     ev.TaskAllowed: _task_allowed,
+    ev.TaskResumed: _task_resumed,
     ev.TaskReprioritised: _task_reprioritised,
     ev.SessionStopping: _session_stopping,
     ev.SessionHandling: _session_handling,
@@ -316,6 +329,7 @@ _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.SessionPaused: _session_paused,
     ev.SessionResumed: _session_resumed,
     ev.SessionRetried: _session_retried,
+    ev.SessionReopened: _session_reopened,
     ev.SessionUpdated: _session_updated,
     **WAIT_FOLDS,
 }

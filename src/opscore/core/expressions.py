@@ -31,12 +31,13 @@ class ExpressionScope:
 
     `names` are the roots in scope (`input`, `steps`, …), `steps` the steps whose output may be
     read there, and `all_steps` every step of the template, to tell a typing mistake from a step
-    that is not an ancestor.
+    that is not an ancestor; `env` what the template may read of the server's environment.
     """
 
     names: frozenset[str]
     steps: frozenset[str] = frozenset()
     all_steps: frozenset[str] = frozenset()
+    env: frozenset[str] = frozenset()
 
 
 @record
@@ -58,6 +59,7 @@ class SessionView:
     priority: int
     labels: Mapping[str, str]
     context: Json
+    env: Mapping[str, str]
 
 
 class Scope(Protocol):
@@ -107,4 +109,8 @@ class Expressions(Protocol):
 
     def outcome(self, output: Json, error: ErrorInfo | None) -> Json:
         """One item's outcome: `{status, output}`, or `{status, error: {class, message}}`."""
+        ...
+
+    def complaint(self, schema: Json, document: Json) -> str | None:
+        """Why a document does not fit a JSON Schema of the template, or None."""
         ...

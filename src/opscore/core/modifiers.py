@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opscore.core.expressions import ExpressionScope
+from opscore.core.kinds.child import read_child
 from opscore.core.kinds.task import read_target
+from opscore.core.policies import RetryKeys, TimeoutKeys, make_retry, read_retry, read_timeout
 from opscore.core.reading import Reader
-from opscore.core.template import Expression, FallbackMember, Repeat, Value
+from opscore.core.template import Compensation, Expression, FallbackMember, Repeat, Timeouts, Value
 from opscore.core.trees import is_list, is_map, kind_of, pointer
-from opscore.core.types import MAX_ITEMS, When
+from opscore.core.types import MAX_ITEMS, Json, When
 
-MEMBERS = ("capability", "agent", "value")
+MEMBERS = ("capability", "agent", "workflow", "value")
 """What a member of a fallback chain can be."""
 
-MEMBERS_NOT_YET = ("workflow",)
 MAX_FALLBACKS = 20
 MAX_ITERATIONS = 1000
+COMPENSATION_ATTEMPTS = 10
+NOTHING = Value({}, dynamic=False)
 
 
 def read_when(reader: Reader, node: Mapping[str, object], where: str) -> When:
@@ -84,6 +87,43 @@ def read_repeat(
     return Repeat(until or "true", most or 1)
 
 
+def read_compensate(
+    reader: Reader,
+    node: Mapping[str, object],
+    where: str,
+    scope: ExpressionScope,
+    timeout: TimeoutKeys,
+) -> Compensation | None:
+    """`compensate`: the task that undoes the step. `timeout` is what lies under its own."""
+    if "compensate" not in node:
+        return None
+    where = f"{where}/compensate"
+    found = reader.mapping(node["compensate"], where, "compensate")
+    if found is None:
+        return None
+    reader.known_keys(found, where, ("capability", "agent", "with", "retry", "timeout"))
+    if len(found.keys() & {"capability", "agent"}) != 1:
+        hint = "add 'capability: NAME' or 'agent: NAME'"
+        reader.fault(where, "compensate names exactly one of capability, agent", hint)
+    own = read_retry(reader, found["retry"], f"{where}/retry") if "retry" in found else RetryKeys()
+    base = RetryKeys(max_attempts=COMPENSATION_ATTEMPTS)
+    if "timeout" in found:
+        timeout = {**timeout, **read_timeout(reader, found["timeout"], f"{where}/timeout")}
+    return Compensation(
+        read_target(reader, found, where, scope),
+        reader.arguments(found["with"], f"{where}/with", scope) if "with" in found else NOTHING,
+        make_retry(reader, base, own, f"{where}/retry"),
+        Timeouts(**timeout),
+    )
+
+
+def read_output(reader: Reader, node: Mapping[str, object], where: str) -> Json | None:
+    """`output` of a step: a JSON Schema."""
+    if "output" not in node:
+        return None
+    return reader.schema(node["output"], f"{where}/output", "output (a JSON Schema)")
+
+
 def read_foreach(
     reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope
 ) -> Value | None:
@@ -142,9 +182,9 @@ def _read_member(
     node = reader.mapping(member, where, "a fallback")
     if node is None:
         return None
-    reader.known_keys(node, where, (*MEMBERS, "with"), MEMBERS_NOT_YET)
+    reader.known_keys(node, where, (*MEMBERS, "with"))
     kinds = [kind for kind in MEMBERS if kind in node]
-    if len(kinds) > 1 or not any(kind in node for kind in (*MEMBERS, *MEMBERS_NOT_YET)):
+    if len(kinds) != 1:
         reader.fault(where, f"a fallback is exactly one of {', '.join(MEMBERS)}")
         return None
     if kinds == ["value"]:
@@ -153,4 +193,6 @@ def _read_member(
             reader.fault(f"{where}/with", "'with' means nothing beside 'value'", hint)
         return FallbackMember(value=reader.value(node["value"], f"{where}/value", scope))
     with_ = reader.arguments(node["with"], f"{where}/with", scope) if "with" in node else None
+    if kinds == ["workflow"]:
+        return FallbackMember(child=read_child(reader, node, where, scope), with_=with_)
     return FallbackMember(target=read_target(reader, node, where, scope), with_=with_)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from opscore.core.errors import Fault
 from opscore.core.expressions import ExpressionScope
 from opscore.core.graph import ancestors_of, dependents_of, find_cycles, topological_order
 from opscore.core.lint import ShapeOf, lint, no_shape
+from opscore.core.modifiers import NOTHING
 from opscore.core.older import Converted, convert, is_older
 from opscore.core.policies import make_retry, read_retry, read_timeout, read_total
 from opscore.core.reading import (
@@ -20,7 +22,6 @@ from opscore.core.reading import (
 )
 from opscore.core.schedule import CalendarOf, read_schedule
 from opscore.core.steps import (
-    NOTHING,
     SESSION_NAMES,
     STEP_KEYS,
     STEP_KEYS_NOT_YET,
@@ -30,17 +31,18 @@ from opscore.core.steps import (
     read_step,
     read_step_name,
 )
-from opscore.core.template import OnError, Template, Timeouts
+from opscore.core.template import Child, OnError, Step, Template, Timeouts
 from opscore.core.trees import is_map, kind_of, pointer, tree_faults
 from opscore.core.types import Json
 
 Needs = Mapping[str, tuple[str, ...]]
 TEMPLATE_KEYS = (
     *("name", "version", "description", "input", "defaults", "steps"),
-    *("output", "onError", "priority", "timeout", "labels", "schedule"),
+    *("output", "onError", "priority", "timeout", "labels", "schedule", "env"),
 )
-TEMPLATE_KEYS_NOT_YET = ("concurrency", "env")
+TEMPLATE_KEYS_NOT_YET = ("concurrency",)
 DEFAULT_KEYS = ("retry", "timeout", "priority", "labels")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_STEPS = 1000
 MAX_NEEDS = 20_000
 """Edges of one graph: bounds the work of ordering it."""
@@ -97,9 +99,10 @@ def _read_template(
     needs, unclear = _read_all_needs(reader, nodes)
     order = _read_order(reader, needs)
     ancestors = ancestors_of(needs, order)
-    around = Surroundings(defaults, needs, ancestors, older.bound, unclear)
+    env = _read_env(reader, node)
+    around = Surroundings(defaults, needs, ancestors, older.bound, unclear, frozenset(env))
     steps = {each: read_step(reader, each, nodes[each], around) for each in nodes}
-    every = ExpressionScope(SESSION_NAMES, frozenset(needs), frozenset(needs))
+    every = ExpressionScope(SESSION_NAMES, frozenset(needs), frozenset(needs), around.env)
     description = node.get("description", "")
     return Template(
         name=name,
@@ -119,6 +122,8 @@ def _read_template(
         source=source,
         digest=digest,
         schedule=read_schedule(reader, node, calendar_of),
+        env=env,
+        children=_children(steps.values()),
         roots=tuple(each for each in order if not needs[each]),
     )
 
@@ -237,6 +242,29 @@ def _read_order(reader: Reader, needs: Needs) -> tuple[str, ...]:
         where = pointer("steps", cycle[0], "needs")
         reader.fault(where, f"the steps wait for each other: {told}", "remove one of these 'needs'")
     return topological_order(needs)
+
+
+def _children(steps: Iterable[Step]) -> tuple[Child, ...]:
+    """The workflows that steps and their fallbacks run."""
+    found: list[Child] = []
+    for step in steps:
+        named = [step.work, *(member.child for member in step.fallback)]
+        found += [each for each in named if isinstance(each, Child) and each not in found]
+    return tuple(found)
+
+
+def _read_env(reader: Reader, node: Mapping[str, object]) -> tuple[str, ...]:
+    """`env`: names of environment variables; the server's operator lists those that may be read."""
+    if "env" not in node:
+        return ()
+    names: list[str] = []
+    for name, place in reader.strings(node["env"], "/env", "the name of a variable"):
+        if not ENV_NAME.fullmatch(name):
+            hint = "letters, digits and _, for example REGION"
+            reader.fault(place, f"'{name[:60]}' is not the name of a variable", hint)
+        elif name not in names:
+            names.append(name)
+    return tuple(names)
 
 
 def _read_on_error(

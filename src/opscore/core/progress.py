@@ -15,9 +15,10 @@ from opscore.core.expressions import (
     ExpressionFailed,
     Expressions,
 )
+from opscore.core.retry import CANCELLED, INVALID_OUTPUT
 from opscore.core.scope import StepScope
-from opscore.core.state import SessionState, StepState, TaskState, running_attempt
-from opscore.core.template import Step, Template, Value
+from opscore.core.state import ChildState, SessionState, StepState, TaskState, running_attempt
+from opscore.core.template import Step, Template, Timeouts, Value
 from opscore.core.types import (
     CANCEL_GRACE,
     MAX_ITEMS,
@@ -71,13 +72,13 @@ class Draft:
         self.budget -= 1
         return True
 
-    def queue_deadline(self, step: Step) -> Micros | None:
+    def queue_deadline(self, bounds: Timeouts) -> Micros | None:
         """Until when a task that is available from now on may wait.
 
         A pause stands outside time: resuming adds all of it.
         """
         since = self.now if self.state.paused_at is None else self.state.paused_at
-        return None if step.timeout.queue is None else since + step.timeout.queue
+        return None if bounds.queue is None else since + bounds.queue
 
     def encode(self, step: Step, tree: object) -> Json:
         """The JSON of a plain tree."""
@@ -177,7 +178,7 @@ def materialise(draft: Draft, step: Step) -> None:
     while index < len(items) and not draft.state.draining:
         if step.max_parallel is not None and state.active >= step.max_parallel:
             return
-        if state.outputs[index] is None:
+        if state.outputs[index] is None and not (state.moved_on and index in state.moved_on):
             if not draft.spend():
                 return
             try:
@@ -193,6 +194,17 @@ def collect(draft: Draft, step: Step, index: int, error: ErrorInfo) -> None:
     """Under `failures: collect`: the item's failure is its outcome."""
     ends = ends_items(draft.state.steps[step.name])
     draft.emit(ev.ItemFailed(step.name, index, error.error_class, error.message, ends))
+
+
+def check_output(draft: Draft, step: Step, output: Json) -> None:
+    """Raises ExpressionFailed, class `invalid_output`, when the step's `output` refuses it."""
+    if step.output_schema is not None:
+        complaint = draft.expressions.complaint(step.output_schema, output)
+        if complaint is not None:
+            raise ExpressionFailed(
+                f"the output of step {step.name} does not fit its schema: {complaint}",
+                INVALID_OUTPUT,
+            )
 
 
 def ends_items(step: StepState) -> bool:
@@ -255,6 +267,22 @@ def stop(draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, acto
     for name in draft.state.waits():
         draft.emit(ev.StepCancelled(name, error.message))
     cancel_queued(draft, error.message)
+    abandon(draft, draft.state.children.values(), error.message)
+
+
+def abandon(draft: Draft, children: Iterable[ChildState], reason: str) -> None:
+    """Cancel child sessions, within the budget of one commit; those not started yet end at once."""
+    if draft.state.open_children == 0:
+        return
+    for child in children:
+        if child.ended or child.abandoned:
+            continue
+        if not draft.spend():
+            return
+        if child.due is None:
+            draft.emit(ev.ChildAbandoned(child.child_id, reason))
+        else:
+            draft.emit(ev.ChildEnded(child.child_id, None, CANCELLED, reason, was_due=child.due))
 
 
 def cancel_queued(draft: Draft, reason: str) -> None:
@@ -273,11 +301,13 @@ def cancel_rest(draft: Draft, name: str) -> None:
     step = draft.state.steps[name]
     if step.active == 0:
         return
+    reason = f"another item of step {name} failed"
+    children = [draft.state.children[child_id] for child_id in step.child_ids or ()]
+    abandon(draft, children, reason)
     for task in [draft.state.tasks[task_id] for task_id in step.task_ids]:
         if task.status not in TASK_ENDED:
             if not draft.spend():
                 return
-            reason = f"another item of step {name} failed"
             draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
@@ -294,6 +324,7 @@ def advance(draft: Draft) -> None:
         return
     if state.stopping is not None and state.draining:
         cancel_queued(draft, state.stopping.error.message)
+        abandon(draft, state.children.values(), state.stopping.error.message)
         return
     for name in draft.template.order:
         _advance_step(draft, draft.template.steps[name])

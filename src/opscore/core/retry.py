@@ -16,6 +16,7 @@ CANCELLED = "cancelled"
 REJECTED = "rejected"
 FATAL = "fatal"
 FALLBACK_REQUESTED = "fallback_requested"
+INVALID_OUTPUT = "invalid_output"
 
 NEVER_RETRIED = frozenset(
     {
@@ -25,7 +26,7 @@ NEVER_RETRIED = frozenset(
         "expression_limit",
         "expression",
         "invalid_input",
-        "invalid_output",
+        INVALID_OUTPUT,
     }
 )
 

@@ -34,7 +34,9 @@ class StepScope:
     def session(self) -> SessionView:
         """The session's own facts."""
         s = self.state
-        return SessionView(s.session_id, s.workflow, s.version, s.priority, s.labels, s.context)
+        return SessionView(
+            s.session_id, s.workflow, s.version, s.priority, s.labels, s.context, s.env
+        )
 
     def step(self, name: str) -> StepView | None:
         """An ancestor's status and output; a `foreach` step's output is its items' outputs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opscore.core import attempts, steering, waiting
+from opscore.core import attempts, children, steering, waiting
 from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.ending import conclude
@@ -72,7 +72,7 @@ def decide(
         return refused
     if not draft.events and not draft.more:
         return _UNCHANGED
-    if not (state.running or state.queued):
+    if not (state.running or state.queued or state.open_children):
         conclude(draft)
     return Decided(draft.events, draft.more)
 
@@ -113,6 +113,8 @@ _RULES: Mapping[type, Callable[[Draft, Any], Refused | None]] = {
     cmd.DeadlinePassed: _deadline_passed,
     cmd.Claim: attempts.claim,
     cmd.Settle: attempts.settle_attempt,
+    cmd.ChildDue: children.child_due,
+    cmd.ChildOver: children.child_over,
     cmd.TaskDue: attempts.task_due,
     cmd.QueueTimeout: attempts.queue_timeout,
     cmd.TimerDue: waiting.timer_due,

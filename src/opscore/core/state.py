@@ -54,6 +54,26 @@ class TaskState:
     error: ErrorInfo | None = None
 
 
+@dataclass(slots=True)
+class ChildState:
+    """One child session. `failures`: how often the same work has failed before it.
+
+    `due`: when it starts, if not at once. `abandoned`: its outcome is not wanted any more.
+    """
+
+    child_id: str
+    step: str
+    index: int | None
+    member: int
+    workflow: str
+    version: str
+    input: Json | None
+    failures: int
+    due: Micros | None = None
+    abandoned: bool = False
+    ended: bool = False
+
+
 def running_attempt(task: TaskState) -> int:
     """The number of the attempt in flight, or 0."""
     return task.attempt if task.status is TaskStatus.RUNNING else 0
@@ -120,7 +140,9 @@ class StepState:
     `errors`: the items that failed under `failures: collect`. `iteration`: the one of a `repeat`
     that runs or ran last; `output` is then that of the one before, while the step is open. `late`:
     it began, or was skipped, because the session failed. `due`: until when it waits, or waited;
-    `signal`: for the signal of that name.
+    `signal`: for the signal of that name. `completed_seq`: the number of the event with which it
+    completed. `undone_error`: why it could not be undone. `allowances` and `moved_on` are people's:
+    attempts that an item may have, and items that went on to a fallback.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -133,6 +155,7 @@ class StepState:
     done: int = 0
     failed: int = 0
     task_ids: list[str] = field(default_factory=_no_tasks)
+    child_ids: list[str] | None = None
     started_at: Micros | None = None
     finished_at: Micros | None = None
     error: ErrorInfo | None = None
@@ -142,6 +165,10 @@ class StepState:
     due: Micros | None = None
     signal: str | None = None
     approval: Approval | None = None
+    completed_seq: int = 0
+    undone_error: ErrorInfo | None = None
+    allowances: dict[int | None, int] | None = None
+    moved_on: set[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +181,7 @@ class Stopping:
     since: Micros
     actor: str
     phase: Phase = Phase.DRAINING
+    reopened: bool = False
 
 
 def _pending_steps() -> defaultdict[str, StepState]:
@@ -165,6 +193,7 @@ class SessionState:
     """The fold of a session's events; owned by whoever folds.
 
     A step that no event has named yet is pending: `steps` makes its state on first sight.
+    `failure`: why it wound down last; `error` tells also what failed after that.
     """
 
     session_id: str
@@ -178,6 +207,7 @@ class SessionState:
     metadata: Json = b"{}"
     priority: int = 50
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str = ""
     agent_id: str | None = None
     agent_name: str | None = None
@@ -192,14 +222,25 @@ class SessionState:
     paused_by: str = ""
     pause_reason: str = ""
     stopping: Stopping | None = None
+    failure: ErrorInfo | None = None
     output: Json | None = None
     error: ErrorInfo | None = None
     steps: defaultdict[str, StepState] = field(default_factory=_pending_steps)
     tasks: dict[str, TaskState] = field(default_factory=dict[str, TaskState])
+    parent: str | None = None
+    depth: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    children: dict[str, ChildState] = field(default_factory=dict[str, ChildState])
+    open_children: int = 0
     started: bool = False
     running: int = 0
     queued: int = 0
     inbox: Inbox | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing that was begun is under way."""
+        return not (self.running or self.queued or self.open_children)
 
     @property
     def draining(self) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from opscore.core import commands as cmd
 from opscore.core import events as ev
-from opscore.core.attempts import give_up, make_available
+from opscore.core.attempts import give_up, make_available, place_of
 from opscore.core.progress import (
     Draft,
     Refused,
@@ -18,14 +20,17 @@ from opscore.core.state import SessionState, TaskState, running_attempt
 from opscore.core.template import Step
 from opscore.core.types import (
     AGEING_STEP,
+    COMPENSATION,
     SESSION_ENDED,
     TASK_ENDED,
     TASK_QUEUED,
     ErrorInfo,
+    Phase,
     SessionStatus,
     StepStatus,
     TaskStatus,
 )
+from opscore.core.work import give_up_work
 
 
 def cancel(draft: Draft, c: cmd.Cancel) -> Refused | None:
@@ -35,6 +40,9 @@ def cancel(draft: Draft, c: cmd.Cancel) -> Refused | None:
         return _ended(state)
     if state.stopping is not None and state.stopping.cancelled:
         return None
+    if state.stopping is not None and state.stopping.phase is Phase.COMPENSATING:
+        why = "is undoing its completed steps, which cannot be cancelled; then it ends"
+        return Refused("conflict", f"session {state.session_id} {why}")
     error = ErrorInfo(CANCELLED, c.reason or "cancelled")
     stop(draft, cancelled=True, error=error, grace=c.grace, actor=c.actor)
     return None
@@ -72,25 +80,43 @@ def retry_session(draft: Draft, c: cmd.RetrySession) -> Refused | None:
     state = draft.state
     if state.status is not SessionStatus.ERROR:
         return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
+    if state.parent is not None:
+        return _of_parent(state)
     _run_again(draft, c)
     return None
 
 
-def _run_again(draft: Draft, c: cmd.RetrySession, also: str | None = None) -> None:
-    """Open again what failed or was cancelled, and whatever came of the failure."""
+def _of_parent(state: SessionState) -> Refused:
+    why = f"its parent {state.parent} has gone on without it; retry that one"
+    return Refused("conflict", f"session {state.session_id} is a child session: {why}")
+
+
+def _run_again(draft: Draft, c: cmd.RetrySession, resumed: Sequence[ev.TaskResumed] = ()) -> None:
+    """Open again what failed or was cancelled, and whatever came of the failure.
+
+    `resumed`: the tasks for which a person asks it.
+    """
     template = draft.template
-    steps = tuple(n for n in template.order if n == also or _runs_again(draft, template.steps[n]))
-    total = draft.template.timeout.total
+    also = {draft.state.tasks[e.task_id].step for e in resumed}
+    steps = tuple(n for n in template.order if n in also or _runs_again(draft, template.steps[n]))
+    total = template.timeout.total
     deadline = None if total is None else draft.now + total
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor, deadline))
-    start_steps(draft, draft.template.order)
+    for event in resumed:
+        draft.emit(event)
+    for event in resumed:
+        if event.fallback:
+            task = draft.state.tasks[event.task_id]
+            assert task.error is not None
+            give_up_work(draft, place_of(draft, task), task.error)
+    start_steps(draft, template.order)
     advance(draft)
 
 
 def _runs_again(draft: Draft, step: Step) -> bool:
     """A failure that was allowed stays: others have gone on from it."""
     state = draft.state.steps[step.name]
-    if state.late or state.status is StepStatus.CANCELLED:
+    if state.late or state.status in (StepStatus.CANCELLED, StepStatus.COMPENSATED):
         return True
     return state.status is StepStatus.FAILED and not step.continue_on_error
 
@@ -107,33 +133,70 @@ def retry_task(draft: Draft, c: cmd.RetryTask) -> Refused | None:
     """Try a waiting task now, or a failed one again."""
     task = draft.state.tasks.get(c.task_id)
     if task is not None and task.status is TaskStatus.SCHEDULED:
-        _allow(draft, c, [task])
+        if c.attempts is not None:
+            draft.emit(ev.TaskAllowed(task.task_id, c.attempts, c.actor))
         make_available(draft, task)
         return None
     if task is None or task.status is not TaskStatus.FAILED:
         return _wrong_status(c.task_id, task, "scheduled or failed")
-    before = len(draft.state.tasks)
-    if draft.state.status is not SessionStatus.ERROR:
-        return retry_session(draft, cmd.RetrySession("", c.actor))
-    _run_again(draft, cmd.RetrySession(f"retry of {c.task_id}", c.actor), task.step)
-    made = list(draft.state.tasks.values())[before:]
-    _allow(draft, c, [t for t in made if (t.step, t.index) == (task.step, task.index)])
+    return _resume(
+        draft,
+        task,
+        [ev.TaskResumed(t, False, c.attempts, c.actor) for t in (c.task_id, *c.others)],
+    )
+
+
+def _resume(draft: Draft, task: TaskState, events: list[ev.TaskResumed]) -> Refused | None:
+    """Open the session again for tasks that were given up. `task` is the first of them."""
+    state = draft.state
+    if task.member == COMPENSATION:
+        return _compensate_again(draft, task, events[0])
+    if state.status is not SessionStatus.ERROR:
+        return Refused("conflict", f"session {state.session_id} is {state.status}, not error")
+    if state.parent is not None:
+        return _of_parent(state)
+    if not _still_missing(draft, events[0]):
+        detail = f"step {task.step} has gone on without task {task.task_id}"
+        return Refused("conflict", detail)
+    command = cmd.RetrySession(f"task {task.task_id}", events[0].actor)
+    _run_again(draft, command, [event for event in events if _still_missing(draft, event)])
     return None
 
 
-def _allow(draft: Draft, c: cmd.RetryTask, tasks: list[TaskState]) -> None:
-    if c.attempts is not None:
-        for task in tasks:
-            draft.emit(ev.TaskAllowed(task.task_id, c.attempts, c.actor))
+def _still_missing(draft: Draft, event: ev.TaskResumed) -> bool:
+    """Whether a failed task's work was not done since, and can be done as the event says."""
+    task = draft.state.tasks.get(event.task_id)
+    if task is None or task.status is not TaskStatus.FAILED or task.member == COMPENSATION:
+        return False
+    if event.fallback and task.member >= len(draft.template.steps[task.step].fallback):
+        return False
+    step = draft.state.steps[task.step]
+    if step.status not in (StepStatus.FAILED, StepStatus.CANCELLED):
+        return False
+    return task.index is None or step.outputs[task.index] is None
+
+
+def _compensate_again(draft: Draft, task: TaskState, event: ev.TaskResumed) -> Refused | None:
+    state = draft.state
+    if state.status not in SESSION_ENDED or state.steps[task.step].undone_error is None:
+        return Refused("conflict", f"step {task.step} is being undone, or is undone already")
+    draft.emit(ev.SessionReopened((task.step,), event.actor))
+    draft.emit(event)
+    return None
 
 
 def fallback_task(draft: Draft, c: cmd.FallbackTask) -> Refused | None:
-    """Give the task up in favour of its next fallback."""
+    """Give the task up in favour of its next fallback; a failed one's step runs again with it."""
     task = draft.state.tasks.get(c.task_id)
-    if task is None or task.status in TASK_ENDED or draft.state.draining:
-        return _wrong_status(c.task_id, task, "waiting or running")
-    if task.member >= len(draft.template.steps[task.step].fallback):
+    over = task is not None and task.status in (TaskStatus.COMPLETED, TaskStatus.CANCELLED)
+    if task is None or over or draft.state.draining:
+        return _wrong_status(c.task_id, task, "waiting, running or failed")
+    chain = draft.template.steps[task.step].fallback
+    if task.member == COMPENSATION or task.member >= len(chain):
         return Refused("conflict", f"task {c.task_id} has no further fallback")
+    if task.status is TaskStatus.FAILED:
+        named = (c.task_id, *c.others)
+        return _resume(draft, task, [ev.TaskResumed(t, True, None, c.actor) for t in named])
     give_up(
         draft,
         task,
@@ -147,6 +210,8 @@ def cancel_task(draft: Draft, c: cmd.CancelTask) -> Refused | None:
     task = draft.state.tasks.get(c.task_id)
     if task is None or task.status in TASK_ENDED or draft.state.draining:
         return _wrong_status(c.task_id, task, "waiting or running")
+    if task.member == COMPENSATION:
+        return Refused("conflict", f"task {c.task_id} undoes step {task.step}; it goes on")
     draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), c.reason))
     error = ErrorInfo(CANCELLED, c.reason or "the task was cancelled")
     fail_work(draft, draft.template.steps[task.step], task.index, error)

@@ -66,6 +66,48 @@ class ItemFailed:
 
 
 @record
+class ItemValued:
+    """A fallback value stands in for work that no task was made for (`index` None: the step's)."""
+
+    TYPE: ClassVar[str] = "item.valued"
+    VERSION: ClassVar[int] = 1
+    step: str
+    index: int | None
+    member: int
+    output: Json
+    ends_step: bool
+
+
+@record
+class StepCompensating:
+    """The session will not complete, so what this step did is undone. The step stays completed."""
+
+    TYPE: ClassVar[str] = "step.compensating"
+    VERSION: ClassVar[int] = 1
+    step: str
+
+
+@record
+class StepCompensated:
+    """What the step did is undone."""
+
+    TYPE: ClassVar[str] = "step.compensated"
+    VERSION: ClassVar[int] = 1
+    step: str
+
+
+@record
+class CompensationFailed:
+    """What the step did could not be undone; the others are undone all the same."""
+
+    TYPE: ClassVar[str] = "step.compensation_failed"
+    VERSION: ClassVar[int] = 1
+    step: str
+    error_class: str
+    message: str
+
+
+@record
 class StepIterated:
     """Of a `repeat`: an iteration gave its output, and another one follows."""
 

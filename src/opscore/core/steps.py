@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opscore.core.expressions import ExpressionScope
 from opscore.core.flow import read_concurrency, read_rate
@@ -12,11 +12,14 @@ from opscore.core.kinds import KIND_KEYS, KIND_OF, MODIFIERS
 from opscore.core.kinds.kind import Kind
 from opscore.core.kinds.task import TASK
 from opscore.core.modifiers import (
+    NOTHING,
+    read_compensate,
     read_failures,
     read_fallback,
     read_flag,
     read_foreach,
     read_max_parallel,
+    read_output,
     read_repeat,
     read_when,
 )
@@ -29,7 +32,7 @@ from opscore.core.policies import (
     read_timeout,
 )
 from opscore.core.reading import Reader
-from opscore.core.template import RetryPolicy, Step, Timeouts, Value
+from opscore.core.template import RetryPolicy, Step, Timeouts
 from opscore.core.trees import pointer
 from opscore.core.types import When
 
@@ -61,25 +64,20 @@ CEL_WORDS = frozenset(
 )
 """Reserved by the CEL specification: none can follow `steps.` in an expression."""
 
-KINDS_NOT_YET = ("workflow",)
 
 STEP_KEYS = (
     *KIND_KEYS,
-    *("needs", "if", "when", "continueOnError"),
+    *("needs", "if", "when", "continueOnError", "compensate", "output"),
     *MODIFIERS,
     *("labels", "description"),
 )
-STEP_KEYS_NOT_YET = (
-    *KINDS_NOT_YET,
-    *("compensate", "match", "output"),
-)
+STEP_KEYS_NOT_YET = ("match",)
 SESSION_NAMES = frozenset({"input", "session", "steps"})
 LOOP_NAMES = {
     "foreach": frozenset({"item", "index"}),
     "repeat": frozenset({"previous", "index"}),
 }
 """The names that a loop adds to the scope of its step's work."""
-NOTHING = Value({}, dynamic=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,7 @@ class Surroundings:
     ancestors: Mapping[str, frozenset[str]]
     bound: frozenset[str]
     unclear: frozenset[str] = frozenset()
+    env: frozenset[str] = frozenset()
 
     def scope(self, name: str, more: frozenset[str] = frozenset()) -> ExpressionScope:
         """The scope of a step's expressions.
@@ -109,7 +108,12 @@ class Surroundings:
         """
         every = frozenset(self.needs)
         known = every if name in self.unclear else self.ancestors.get(name, every)
-        return ExpressionScope(SESSION_NAMES | more, known, every)
+        return ExpressionScope(SESSION_NAMES | more, known, every, self.env)
+
+    def undoing(self, name: str) -> ExpressionScope:
+        """The scope of what undoes a step: that step's own output as well, and the error."""
+        scope = self.scope(name, frozenset({"error"}))
+        return replace(scope, steps=scope.steps | {name})
 
 
 def read_step_name(reader: Reader, name: str, where: str) -> None:
@@ -158,12 +162,17 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
         repeat=read_repeat(reader, node, where, scope),
         concurrency=read_concurrency(reader, node, where, scope),
         rate=read_rate(reader, node, where, scope),
+        compensate=read_compensate(
+            reader, node, where, around.undoing(name), around.defaults.timeout
+        ),
+        child_retry=_read_child_retry(reader, node, where),
+        output_schema=read_output(reader, node, where),
     )
 
 
 def _read_kind(reader: Reader, node: Mapping[str, object], where: str, *, bound: bool) -> Kind:
     """The kind of a step. One that names none, or is refused, is read as a task."""
-    keys = [key for key in (*KIND_KEYS, *KINDS_NOT_YET) if key in node]
+    keys = [key for key in KIND_KEYS if key in node]
     if len(keys) > 1:
         known = ", ".join(KIND_KEYS)
         message = f"a step is exactly one of {known}; this one has {' and '.join(keys)}"
@@ -188,6 +197,14 @@ def _read_retry(
     where = f"{where}/retry"
     own = read_retry(reader, node["retry"], where) if "retry" in node else RetryKeys()
     return make_retry(reader, defaults.retry, own, where if own else "/defaults/retry")
+
+
+def _read_child_retry(reader: Reader, node: Mapping[str, object], where: str) -> RetryPolicy:
+    """How often a child session is started anew: its own steps have retries enough by default."""
+    # What is wrong in it was told when it was read for tasks.
+    silent = replace(reader, faults=[])
+    own = read_retry(silent, node["retry"], where) if "retry" in node else RetryKeys()
+    return make_retry(silent, RetryKeys(max_attempts=1), own, where)
 
 
 def _read_timeout(

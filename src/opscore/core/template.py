@@ -79,8 +79,16 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """A workflow that a step runs as a session of its own. `version` None: the latest."""
+
+    workflow: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackMember:
-    """One member of a fallback chain: another target, or a constant or computed value.
+    """One member of a fallback chain: another target, a workflow, or a constant or computed value.
 
     `with_` None: the step's own.
     """
@@ -88,6 +96,17 @@ class FallbackMember:
     target: Target | None = None
     value: Value | None = None
     with_: Value | None = None
+    child: Child | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compensation:
+    """How what a step did is undone when its session does not complete."""
+
+    target: Target
+    with_: Value
+    retry: RetryPolicy
+    timeout: Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +139,8 @@ class Rate:
 class Step:
     """A node of the graph. `work` is what its kind's reader made of the kind's key.
 
-    `collect`: under `foreach`, an item that fails does not fail the step.
+    `collect`: under `foreach`, an item that fails does not fail the step. `child_retry`: how often
+    a child session is started anew; once, unless the step itself says otherwise.
     """
 
     name: str
@@ -144,6 +164,9 @@ class Step:
     repeat: Repeat | None = None
     concurrency: Concurrency | None = None
     rate: Rate | None = None
+    compensate: Compensation | None = None
+    output_schema: Json | None = None
+    child_retry: RetryPolicy = RetryPolicy(max_attempts=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +183,9 @@ class Template:
     """An immutable, versioned workflow definition.
 
     `order` is a topological order of the step names; `dependents` maps a step to those that need
-    it; `source` is the canonical JSON of what the user wrote; `digest` its SHA-256 in hex. `warnings`
-    are no mistakes, but somebody should look at them.
+    it; `env` names what it reads of the server's environment, `children` the workflows that its
+    steps run; `source` is the canonical JSON of what the user wrote; `digest` its SHA-256 in hex.
+    `warnings` are no mistakes, but somebody should look at them.
     """
 
     name: str
@@ -178,6 +202,8 @@ class Template:
     labels: Mapping[str, str]
     source: Json
     digest: str
+    env: tuple[str, ...] = ()
+    children: tuple[Child, ...] = ()
     roots: tuple[str, ...] = field(default=())
     schedule: Schedule | None = None
     warnings: tuple[Fault, ...] = ()

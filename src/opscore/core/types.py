@@ -70,11 +70,12 @@ class Phase(StrEnum):
     """How far a session that will not complete any more has come.
 
     `draining`: nothing new starts, and what runs comes to its end. `handling` (of one that fails):
-    the steps run whose `when` is `failed` or `always`.
+    the steps run whose `when` is `failed` or `always`. `compensating`: what completed is undone.
     """
 
     DRAINING = "draining"
     HANDLING = "handling"
+    COMPENSATING = "compensating"
 
 
 class When(StrEnum):
@@ -120,7 +121,8 @@ SESSION_TRANSITIONS: Mapping[SessionStatus, frozenset[SessionStatus]] = {
     ),
     SessionStatus.COMPLETED: frozenset(),
     SessionStatus.ERROR: frozenset({SessionStatus.PROCESSING}),
-    SessionStatus.CANCELLED: frozenset(),
+    # A compensation that failed may be tried again by hand.
+    SessionStatus.CANCELLED: frozenset({SessionStatus.PROCESSING}),
 }
 
 STEP_TRANSITIONS: Mapping[StepStatus, frozenset[StepStatus]] = {
@@ -206,6 +208,23 @@ class Actor:
 
 
 SYSTEM = Actor("system", "opscore")
+
+
+COMPENSATION = -1
+"""The member number of a task that undoes its step: it stands outside the fallback chain."""
+
+
+MAX_DEPTH = 10
+"""How deep child sessions may be nested."""
+
+
+def child_id_of(session_id: str, number: int) -> str:
+    """The id of a session's n-th child: pure, so that starting it twice starts it once.
+
+    The mark sorts behind those of task ids, so that a session's tasks stay a range without its
+    children's.
+    """
+    return f"{session_id}_{number}"
 
 
 def task_id_of(session_id: str, number: int) -> str:

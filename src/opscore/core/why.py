@@ -15,7 +15,7 @@ from opscore.core.limits import Shut, Terms
 from opscore.core.record import record
 from opscore.core.state import SessionState, StepState, TaskState
 from opscore.core.template import Target, Template
-from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, StepStatus, TaskStatus
+from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, Phase, StepStatus, TaskStatus
 
 NAMED = 20
 """Tasks, attempts and agents that one reason names; counts are of all."""
@@ -213,6 +213,17 @@ class WaitsForApproval:
 
 
 @record
+class Children:
+    """A step's child sessions are under way."""
+
+    KIND: ClassVar[str] = "children"
+    step: str
+    since: Micros
+    sessions: tuple[str, ...]
+    count: int
+
+
+@record
 class Paused:
     """Somebody paused the session."""
 
@@ -226,7 +237,7 @@ class Paused:
 class WindingDown:
     """The session was cancelled, or failed: what still runs has until then to stop.
 
-    `handling`: it has, and the steps run that are there for a failure.
+    `phase`: in the later ones it has, and what is there for a failure runs, or steps are undone.
     """
 
     KIND: ClassVar[str] = "cancelling"
@@ -234,7 +245,7 @@ class WindingDown:
     until: Micros
     by: str
     cancelled: bool
-    handling: bool
+    phase: Phase
     error: ErrorInfo
 
 
@@ -258,6 +269,7 @@ Reason = (
     | WaitsForTime
     | WaitsForSignal
     | WaitsForApproval
+    | Children
     | Paused
     | WindingDown
     | GoingOn
@@ -304,6 +316,8 @@ def why(
         if task_id is None:
             found += _parallel(state, template)
             found += [_waits(state.steps[name], name) for name in state.waits()]
+    if task_id is None:
+        found += _children(state)
     if not found and task_id is None:
         found.append(GoingOn(state.updated_at))
     return found
@@ -312,10 +326,21 @@ def why(
 def _held(state: SessionState) -> Iterable[Reason]:
     if state.stopping is not None:
         s = state.stopping
-        handling = not state.draining
-        yield WindingDown(s.since, s.grace_until, s.actor, s.cancelled, handling, s.error)
+        yield WindingDown(s.since, s.grace_until, s.actor, s.cancelled, s.phase, s.error)
     elif state.paused_at is not None:
         yield Paused(state.paused_at, state.paused_by, state.pause_reason)
+
+
+def _children(state: SessionState) -> Iterable[Reason]:
+    if state.open_children == 0:
+        return
+    of_step: dict[str, list[str]] = {}
+    for child in state.children.values():
+        if not child.ended:
+            of_step.setdefault(child.step, []).append(child.child_id)
+    for step, sessions in of_step.items():
+        since = state.steps[step].started_at or state.updated_at
+        yield Children(step, since, tuple(sessions[:NAMED]), len(sessions))
 
 
 def _queued(group: Group, facts: Facts) -> Reason:

@@ -11,7 +11,7 @@ from opscore.core import why
 from opscore.core.agent import Availability
 from opscore.core.durations import show_duration
 from opscore.core.template import Target
-from opscore.core.types import SECOND, ErrorInfo, Micros
+from opscore.core.types import SECOND, ErrorInfo, Micros, Phase
 
 NAMES_SAID = 3
 
@@ -40,6 +40,14 @@ def words(reason: why.Reason) -> str:
             )
         case why.WaitsForTime() | why.WaitsForSignal() | why.WaitsForApproval():
             return _waits(reason)
+        case _:
+            return _of_session(reason)
+
+
+def _of_session(reason: why.Children | why.Paused | why.WindingDown | why.GoingOn) -> str:
+    match reason:
+        case why.Children():
+            return _children(reason)
         case why.Paused():
             return f"paused by {reason.by}{_because(reason.reason)}"
         case why.WindingDown():
@@ -133,10 +141,20 @@ def _running(reason: why.Running) -> str:
     return f"agent {one.agent_id} works on {one.task_id}, attempt {one.attempt}"
 
 
+def _children(reason: why.Children) -> str:
+    if reason.count > 1:
+        return f"{reason.count} child sessions are under way"
+    return (
+        f"child session {reason.sessions[0]} is under way: opscore session why {reason.sessions[0]}"
+    )
+
+
 def _winding_down(reason: why.WindingDown) -> str:
     what = f"cancelled by {reason.by}" if reason.cancelled else "failed"
-    if reason.handling:
+    if reason.phase is Phase.HANDLING:
         return f"{what} ({_error(reason.error)}); the steps for a failure run"
+    if reason.phase is Phase.COMPENSATING:
+        return f"{what} ({_error(reason.error)}); what completed is being undone"
     return f"{what} ({_error(reason.error)}); what runs has until {moment(reason.until)} to stop"
 
 

@@ -58,6 +58,17 @@ class _Stopped(Exception):
     """Ends the task group, and with it every loop and everything spawned."""
 
 
+def _means(templates: TemplateCache, settings: Settings) -> Means:
+    return Means(
+        SessionCache(),
+        templates,
+        CelExpressions(),
+        settings.payload_limit,
+        settings.lease,
+        template_env=settings.template_env,
+    )
+
+
 class Engine:
     """Everything that runs in one process over one store.
 
@@ -75,9 +86,7 @@ class Engine:
     ) -> None:
         ids = Ids(clock, chance)
         templates = TemplateCache()
-        means = Means(
-            SessionCache(), templates, CelExpressions(), settings.payload_limit, settings.lease
-        )
+        means = _means(templates, settings)
         registry = Registry()
         self.settings, self.store = settings, store
         self.outgoing = Outgoing(settings.outgoing)
@@ -96,7 +105,7 @@ class Engine:
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
         self.debugging = Debugging(store, self.orchestration, self._explanations())
-        self._relay = Relay(store, self._writer, clock, ids)
+        self._relay = Relay(store, self._writer, clock, ids, chance.random)
         self._sweeper = self._new_sweeper(chance)
         self._registry = registry
         self._group: asyncio.TaskGroup | None = None

@@ -16,7 +16,7 @@ from opscore.core.access import Identity
 from opscore.core.keys import Key, KeyState, accepted, digest_of, identity_of, state_of
 from opscore.core.types import Micros
 from opscore.engine.unit import Unit
-from opscore.store.rows import KeyRow, StoredKey
+from opscore.store.key_rows import KeyRow, StoredKey
 
 _decode = msgspec.json.Decoder(Key).decode
 _encode = msgspec.json.Encoder().encode

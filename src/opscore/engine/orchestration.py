@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from opscore.core.durations import rfc3339
-from opscore.core.errors import Impossible, Invalid, NotFound
+from opscore.core.errors import Invalid, NotFound
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
 from opscore.core.types import (
@@ -24,6 +24,7 @@ from opscore.core.types import (
     task_id_of,
 )
 from opscore.engine.attempts import Attempts
+from opscore.engine.bulk import Bulk
 from opscore.engine.records import (
     EventRecord,
     Paged,
@@ -41,10 +42,11 @@ from opscore.engine.starts import (
     check_input,
     check_priority,
     due_time,
+    env_of,
     start_event,
     task_tree,
+    versions_of,
 )
-from opscore.engine.steering import Steering
 from opscore.engine.tools import StartRequest, TaskRequest, Tools
 from opscore.engine.unit import Unit
 from opscore.engine.waiting import Waiting
@@ -53,11 +55,11 @@ from opscore.store.store import Filters
 from opscore.templates import read_template
 
 
-class Orchestration(Steering, Attempts, Waiting, Scheduling):
+class Orchestration(Bulk, Attempts, Waiting, Scheduling):
     """Every verb takes the namespace; those that change something take the actor."""
 
     def __init__(self, tools: Tools) -> None:
-        Steering.__init__(self, tools)
+        Bulk.__init__(self, tools)
         Attempts.__init__(self, tools)
         Waiting.__init__(self, tools)
         Scheduling.__init__(self, tools, self._scheduled)
@@ -177,6 +179,7 @@ class Orchestration(Steering, Attempts, Waiting, Scheduling):
         template = t.templates.parsed(namespace, row.name, row.version)
         check_input(template, request.input, request.context, t.settings.payload_limit)
         agent = None if request.agent_id is None else t.find_agent(namespace, request.agent_id)
+        on_error, versions = versions_of(template, t.templates, namespace)
         return start_event(
             template,
             namespace=namespace,
@@ -188,7 +191,9 @@ class Orchestration(Steering, Attempts, Waiting, Scheduling):
             agent=agent,
             trace_id=request.trace_id or t.ids.hex(128),
             actor=str(actor),
-            on_error_version=self._on_error_version(template, namespace),
+            on_error_version=on_error,
+            env=env_of(template, t.settings.template_env),
+            versions=versions,
         )
 
     def _scheduled(self, row: ScheduleRow, at: Micros) -> SessionStarted:
@@ -196,19 +201,6 @@ class Orchestration(Steering, Attempts, Waiting, Scheduling):
         context = msgspec.json.encode({"scheduledAt": rfc3339(at)})
         request = StartRequest(row.workflow, row.version, EMPTY, context)
         return self._event(request, row.namespace, Actor("system", "schedule"))
-
-    def _on_error_version(self, template: Template, namespace: str) -> str | None:
-        """The exact version of the `onError` workflow: fixed when the session starts."""
-        on_error = template.on_error
-        if on_error is None:
-            return None
-        row = self._t.templates.find(namespace, on_error.workflow, on_error.version)
-        if row is None:
-            raise Impossible(
-                f"onError of workflow {template.name} names workflow {on_error.workflow}, "
-                "which does not exist; apply its template first"
-            )
-        return row.version
 
     async def enqueue_task(
         self,

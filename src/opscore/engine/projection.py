@@ -20,9 +20,11 @@ from opscore.core.types import (
 )
 from opscore.engine.gates import Gates, gated_row, terms_text
 from opscore.engine.journal import encode
+from opscore.engine.parents import ENDS, OF_CHILDREN, project_child, tell_children, tell_parent
 from opscore.engine.waits import OF_WAITS, project_wait, project_waits
 from opscore.store.rows import (
     Changes,
+    DeadRow,
     DelayedRow,
     EventRow,
     LeaseRow,
@@ -252,12 +254,15 @@ class Projection:
                 for task in _available_tasks(state):
                     self._dequeue(state, task)
                 project_waits(self.changes, state)
+                tell_children(self.changes, state, priority=False)
             case ev.SessionResumed():
                 for task in _available_tasks(state):
                     self._enqueue(state, task)
                 project_waits(self.changes, state)
+                tell_children(self.changes, state, priority=False)
             case ev.SessionUpdated(priority=int() as priority):
                 self._reorder(state, (event.previous_priority - priority) * AGEING_STEP)
+                tell_children(self.changes, state, priority=True)
             case ev.SessionFailed(on_error_input=given) if given is not None:
                 self.changes.outbox[f"{state.session_id}/on-error/{state.seq}"] = OutboxRow(
                     f"{state.session_id}/on-error/{state.seq}",
@@ -268,8 +273,19 @@ class Projection:
                 )
             case _ if type(event) in OF_WAITS:
                 project_wait(self.changes, state, event.step)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownArgumentType]
+            case _ if isinstance(event, OF_CHILDREN):
+                project_child(self.changes, state, event)
             case _:
                 pass
+        if isinstance(event, ev.SessionFailed | ev.SessionCancelled):
+            rows = [DeadRow(t, state.session_id, state.namespace) for t in event.dead]
+            self.changes.dead += rows
+        elif isinstance(event, ev.SessionRetried | ev.SessionReopened):
+            self.changes.revived.add(state.session_id)
+            gone = state.session_id
+            self.changes.dead = [row for row in self.changes.dead if row.session_id != gone]
+        if state.parent is not None and isinstance(event, ENDS):
+            tell_parent(self.changes, state)
 
     def _reorder(self, state: SessionState, shift: Micros) -> None:
         for task in state.tasks.values():

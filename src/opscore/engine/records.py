@@ -126,6 +126,7 @@ class StepRecord:
     iteration: int | None = None
     iterations: int | None = None
     waiting_for: WaitRecord | None = None
+    children: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class SessionSummary:
 class SessionRecord(SessionSummary):
     """A session in full."""
 
+    parent: str | None = None
     waiting_for: str | None = None
     cancelling: bool = False
     input: Json = b"{}"

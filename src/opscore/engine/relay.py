@@ -15,14 +15,15 @@ import msgspec
 import structlog
 
 from opscore.core import commands as cmd
-from opscore.core.errors import OpsCoreError
+from opscore.core.errors import Impossible, OpsCoreError
 from opscore.core.events import SessionStarted
 from opscore.core.state import SessionState
 from opscore.engine.clock import Clock
+from opscore.engine.family import CARRIED_OUT
 from opscore.engine.ids import Ids
-from opscore.engine.starts import start_event
+from opscore.engine.starts import env_of, start_event
 from opscore.engine.unit import Means, Unit
-from opscore.engine.writer import Writer
+from opscore.engine.writer import Command, Writer
 from opscore.store.rows import OutboxRow, Wants
 from opscore.store.store import Store
 
@@ -66,12 +67,18 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
     if on_error is None or state.on_error_version is None:
         return None
     chosen = templates.parsed(state.namespace, on_error.workflow, state.on_error_version)
+    try:
+        env = env_of(chosen, unit.means.template_env)
+    except Impossible as refusal:
+        log.error("on_error_refused", session_id=state.session_id, error=str(refusal))
+        return None
     return start_event(
         chosen,
         namespace=state.namespace,
         now=unit.now,
         input=msgspec.Raw(row.data),
         trace_id=state.trace_id,
+        env=env,
         actor=f"session:{state.session_id}",
         cause=state.session_id,
     )
@@ -80,11 +87,19 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
 class Relay:
     """Carries out outbox rows one after another."""
 
-    def __init__(self, store: Store, writer: Writer, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        clock: Clock,
+        ids: Ids,
+        chance: Callable[[], float],
+    ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._ids = ids
+        self._chance = chance
         self._rows: OrderedDict[str, OutboxRow] = OrderedDict()
         self._arrived = asyncio.Event()
 
@@ -110,13 +125,17 @@ class Relay:
                 if not await self._carry_out(rows):
                     await self._clock.sleep(PAUSE_SECONDS)
 
+    def _command(self, row: OutboxRow) -> Command[None]:
+        between = CARRIED_OUT.get(row.kind)
+        if between is not None:
+            return between(row, self._chance)
+        return CarryOut(row, lambda: self._ids.new("ses_"))
+
     async def _carry_out(self, rows: list[OutboxRow]) -> bool:
         """Whether all of them were; those that were not are tried again later."""
         for row in rows:
             self._rows.pop(row.outbox_id, None)
-        futures = [
-            self._writer.submit(CarryOut(row, lambda: self._ids.new("ses_"))) for row in rows
-        ]
+        futures = [self._writer.submit(self._command(row)) for row in rows]
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         failed = [
             (row, outcome)

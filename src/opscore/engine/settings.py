@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opscore.core.types import SECOND, Micros
@@ -13,7 +14,8 @@ class Settings:
     """Durations in seconds, sizes in bytes.
 
     `payload_limit` bounds each task's input and output, and a session's input and context;
-    `outgoing` says which addresses of agents and callbacks may be called.
+    `outgoing` says which addresses of agents and callbacks may be called. `template_env`: the
+    environment variables that templates may read, None for one that is not set.
     """
 
     lease_seconds: float = 15.0
@@ -22,6 +24,7 @@ class Settings:
     payload_limit: int = 262_144
     development: bool = False
     outgoing: Rules = field(default_factory=Rules)
+    template_env: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
 
     @property
     def lease(self) -> Micros:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import msgspec
 
 from opscore.core.agent import Agent
-from opscore.core.errors import Fault, Invalid, TooLarge
+from opscore.core.errors import Fault, Impossible, Invalid, TooLarge
 from opscore.core.events import SessionStarted
 from opscore.core.template import Template
 from opscore.core.types import DEFAULT_PRIORITY, SECOND, Json, Micros
+from opscore.engine.cache import TemplateCache
 from opscore.engine.journal import raw
 from opscore.json_schema import validate
 
@@ -35,6 +36,10 @@ def start_event(
     agent: Agent | None = None,
     due: Micros | None = None,
     on_error_version: str | None = None,
+    env: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    depth: int = 0,
     cause: str | None = None,
 ) -> SessionStarted:
     """The event with which a session of `template` begins; what is not given comes from it."""
@@ -56,8 +61,65 @@ def start_event(
         deadline=None if total is None else now + total,
         due=due,
         on_error_version=on_error_version,
+        env=env,
+        versions=versions,
+        parent=parent,
+        depth=depth,
         cause=cause,
     )
+
+
+def versions_of(
+    template: Template, templates: TemplateCache, namespace: str
+) -> tuple[str | None, Mapping[str, str] | None]:
+    """The exact versions of what a session will run: fixed when it starts.
+
+    That of its `onError` workflow, and those of the workflows that it names without a version.
+    Raises Impossible when one of them does not exist.
+    """
+    on_error = None
+    if template.on_error is not None:
+        named = template.on_error
+        on_error = _exact(templates, namespace, named.workflow, named.version)
+        if on_error is None:
+            raise _missing("onError of ", template, named.workflow, named.version)
+    versions: dict[str, str] = {}
+    for child in template.children:
+        found = _exact(templates, namespace, child.workflow, child.version)
+        if found is None:
+            raise _missing("a step of ", template, child.workflow, child.version)
+        if child.version is None:
+            versions[child.workflow] = found
+    return on_error, versions or None
+
+
+def _exact(templates: TemplateCache, namespace: str, name: str, version: str | None) -> str | None:
+    row = templates.find(namespace, name, version)
+    return None if row is None else row.version
+
+
+def _missing(where: str, template: Template, name: str, version: str | None) -> Impossible:
+    which = name if version is None else f"{name} version {version}"
+    return Impossible(
+        f"{where}workflow {template.name} names workflow {which}, which does not exist; "
+        "apply its template first"
+    )
+
+
+def env_of(template: Template, allowed: Mapping[str, str | None]) -> Mapping[str, str] | None:
+    """What a session of the template reads of the server's environment. Raises Impossible."""
+    found: dict[str, str] = {}
+    for name in template.env:
+        value = allowed.get(name)
+        if value is None:
+            why = (
+                "is not set in the server's environment"
+                if name in allowed
+                else "is not among those that the server's operator lists in OPSCORE_TEMPLATE_ENV"
+            )
+            raise Impossible(f"workflow {template.name} reads env.{name}, which {why}")
+        found[name] = value
+    return found or None
 
 
 def check_priority(priority: int | None) -> None:

@@ -125,15 +125,20 @@ class Steering:
         agent: str | None = None,
         capability: str | None = None,
         session: str | None = None,
+        workflow: str | None = None,
+        error_class: str | None = None,
         dead: bool = False,
         cursor: str | None = None,
         limit: int = 50,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> Paged[TaskRecord]:
-        """Tasks, newest first; `dead`: those given up."""
+        """Tasks, newest first; `dead`: those given up for good, which a retry would run again."""
         filters: Filters = {
             "namespace": namespace,
-            "status": "failed" if dead else status,
+            "status": status,
+            "dead_in": namespace if dead else None,
+            "workflow": workflow,
+            "error_class": error_class,
             "agent_id": agent,
             "capability": capability,
             "session_id": session,

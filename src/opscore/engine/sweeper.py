@@ -107,7 +107,7 @@ class Sweeper:
         """Carry out what is due now; answers with what was found, or None after a failure."""
         due = await self._store.due(self._store.now(), AT_ONCE)
         commands: list[Command[object]] = [Expire(row, self._chance()) for row in due.leases]
-        commands += [OnSession(s, cmd.TaskDue(t)) for t, s in due.delayed]
+        commands += [OnSession(s, _come_due(t)) for t, s in due.delayed]
         commands += [self._queue_timeout(row) for row in due.expired]
         commands += [OnSession(row.session_id, cmd.TimerDue(row.step)) for row in due.timers]
         commands += [OnSession(s, cmd.DeadlinePassed()) for s in due.sessions]
@@ -135,3 +135,8 @@ class Sweeper:
         else:
             why = nobody(target, self._takers(row.namespace, target))
         return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))
+
+
+def _come_due(delayed: str) -> cmd.SessionCommand:
+    """What waits for its time is a task, or a child session that is started anew."""
+    return cmd.ChildDue(delayed) if delayed.startswith("ses_") else cmd.TaskDue(delayed)

@@ -50,6 +50,7 @@ class Means:
     payload_limit: int
     lease: Micros
     gates: Gates = field(default_factory=Gates)
+    template_env: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
 
 
 class Unit:

@@ -88,6 +88,7 @@ class Views:
             workflow=state.workflow,
             version=state.version,
             status=state.status,
+            parent=state.parent,
             waiting_for=waiting_for(state),
             priority=state.priority,
             labels=state.labels,
@@ -163,6 +164,8 @@ def waiting_for(state: SessionState) -> str | None:
         return None
     if any(t.status is TaskStatus.AVAILABLE for t in state.tasks.values()):
         return "agent"
+    if state.open_children:
+        return "child"
     steps = [state.steps[name] for name in state.waits()]
     if any(step.approval is not None for step in steps):
         return "approval"
@@ -190,6 +193,7 @@ def _step(state: SessionState, defined: Step) -> StepRecord:
         description=defined.description,
         iteration=step.iteration + 1 if defined.repeat and step.started_at else None,
         iterations=defined.repeat.max if defined.repeat else None,
+        children=tuple((step.child_ids or [])[:TASKS_SHOWN]),
     )
 
 

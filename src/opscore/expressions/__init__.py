@@ -26,6 +26,7 @@ from opscore.expressions.program import (
 )
 from opscore.expressions.results import Raw, text_of
 from opscore.expressions.views import elements
+from opscore.json_schema import validate
 
 __all__ = ["CelExpressions"]
 
@@ -97,6 +98,11 @@ class CelExpressions:
             return Raw(b'{"status":"completed","output":%b}' % output)
         told = {"class": error.error_class, "message": error.message}
         return Raw(msgspec.json.encode({"status": "failed", "error": told}))
+
+    def complaint(self, schema: Json, document: Json) -> str | None:
+        """The first of what a JSON Schema has against a document."""
+        faults = validate(schema, document)
+        return f"{faults[0].pointer or '/'}: {faults[0].message}" if faults else None
 
     def _constant(self, value: Value) -> Json:
         encoded = self._constants[value] = Raw(msgspec.json.encode(value.tree))

@@ -27,7 +27,7 @@ from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
 from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
-NAMES = ("input", "steps", "item", "index", "previous", "session", "error")
+NAMES = ("input", "steps", "item", "index", "previous", "session", "error", "env")
 NAMES_NOT_YET = ("agent",)
 LIMIT = "expression_limit"
 _TOO_LARGE = "out of range for"
@@ -243,6 +243,8 @@ def complaint(program: Program, scope: ExpressionScope) -> str | None:
 
 def _name_complaint(mention: Reference, scope: ExpressionScope) -> str | None:
     root, rest = mention.path[0], mention.path[1:]
+    if root == "env":
+        return _env_complaint(rest[0] if rest else "", scope)
     if root not in scope.names:
         return _root_complaint(root, scope)
     if root != "steps" or not rest or rest[0] in scope.steps:
@@ -251,6 +253,15 @@ def _name_complaint(mention: Reference, scope: ExpressionScope) -> str | None:
         return f"step '{rest[0]}' does not run before this one; add it to 'needs'"
     hint = suggest(rest[0], scope.all_steps)
     return f"there is no step '{rest[0]}'{f'; {hint}' if hint else ''}"
+
+
+def _env_complaint(name: str, scope: ExpressionScope) -> str | None:
+    if name in scope.env or (not name and scope.env):
+        return None
+    if not name:
+        return "'env' is only known in a template that lists names: 'env: [NAME]'"
+    hint = suggest(name, scope.env) or "add it there"
+    return f"'{name}' is not among the names that the template lists under 'env'; {hint}"
 
 
 def _root_complaint(root: str, scope: ExpressionScope) -> str:

@@ -100,6 +100,8 @@ def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
             return _session(wanted, scope)
         case "error":
             return _error(scope.error)
+        case "env":
+            return dict(scope.session.env)
         case _:
             raise ExpressionFailed(f"'{name}' is not known here")
 

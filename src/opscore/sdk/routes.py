@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from opscore.sdk.calls import JSON, Calls, body_of, decode
+from opscore.sdk.many import ManySessions, ManyTasks
 from opscore.sdk.server import segment
 from opscore.wire.agent import (
     AgentPage,
@@ -139,7 +140,7 @@ class Workflows(_Routes):
         return await self._calls.get("/workflow", WorkflowPage, body_of(cursor=cursor, limit=limit))
 
 
-class Sessions(_Routes):
+class Sessions(ManySessions, _Routes):
     """`/session`."""
 
     async def start(
@@ -249,7 +250,7 @@ class Sessions(_Routes):
         await self._calls.change("DELETE", f"/session/{segment(session_id)}")
 
 
-class Tasks(_Routes):
+class Tasks(ManyTasks, _Routes):
     """`/task`."""
 
     async def enqueue(
@@ -294,16 +295,20 @@ class Tasks(_Routes):
         agent: str | None = None,
         capability: str | None = None,
         session: str | None = None,
+        workflow: str | None = None,
+        error_class: str | None = None,
         dead: bool = False,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> TaskPage:
-        """A page of tasks; `dead`: only those given up."""
+        """A page of tasks; `dead`: only those given up for good, which a retry would run again."""
         params = body_of(
             status=status,
             agent=agent,
             capability=capability,
             session=session,
+            workflow=workflow,
+            errorClass=error_class,
             dead="true" if dead else None,
             cursor=cursor,
             limit=limit,

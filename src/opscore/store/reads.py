@@ -13,6 +13,7 @@ from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.gate_rows import GatedRow, GateRows, RateRow
 from opscore.store.happened import Happened
+from opscore.store.key_rows import StoredKey
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
@@ -26,7 +27,6 @@ from opscore.store.rows import (
     ScheduleRow,
     SessionRow,
     StoredEvent,
-    StoredKey,
     TaskPicture,
     TaskRow,
     TemplateRow,

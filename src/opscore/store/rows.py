@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from opscore.core.types import Json, Micros
 from opscore.store.gate_rows import GateChanges, GateRows
+from opscore.store.key_rows import KeyRow
 
 
 class EventRow(NamedTuple):
@@ -250,19 +251,12 @@ class RequestRow(NamedTuple):
     answer: bytes | None
 
 
-class KeyRow(NamedTuple):
-    """An API key; `data` is the engine's record as JSON, without the key's text."""
+class DeadRow(NamedTuple):
+    """A task given up for good, of a session that has ended."""
 
-    key_id: str
+    task_id: str
+    session_id: str
     namespace: str
-    data: Json
-
-
-class StoredKey(NamedTuple):
-    """A key with the time of its last use, which is written apart and late."""
-
-    data: Json
-    last_used_at: Micros | None
 
 
 class OutboxRow(NamedTuple):
@@ -348,6 +342,9 @@ class Changes:
     key_uses: dict[str, Micros] = field(default_factory=dict[str, Micros])
     outbox: dict[str, OutboxRow] = field(default_factory=dict[str, OutboxRow])
     outbox_done: set[str] = field(default_factory=set[str])
+    dead: list[DeadRow] = field(default_factory=list[DeadRow])
+    revived: set[str] = field(default_factory=set[str])
+    """Sessions whose dead letters are none any more; those of this batch's `dead` follow later."""
     sessions_gone: set[str] = field(default_factory=set[str])
     requests: dict[RequestName, RequestRow] = field(default_factory=dict[RequestName, RequestRow])
     requests_before: Micros | None = None

@@ -250,6 +250,8 @@ class SqliteStore(Reads):
         self._put(sql.PUT_REQUESTS, c.requests.values(), sql.PUT_REQUESTS_END)
         if c.requests_before is not None:
             self._w.execute(sql.FORGET_REQUESTS, (c.requests_before,))
+        self._delete(sql.REVIVE, c.revived)
+        self._put(sql.ADD_DEAD, c.dead)
         self._put(sql.ADD_OUTBOX, c.outbox.values())
         self._delete(sql.END_OUTBOX, c.outbox_done)
         for statement in sql.REMOVE_SESSIONS:

@@ -17,14 +17,15 @@ from typing import Any
 
 from opscore.core.types import PUSHED
 from opscore.store.gate_rows import GatedRow, RateRow
+from opscore.store.key_rows import KeyRow
 from opscore.store.rows import (
     AgentEventRow,
     AgentRow,
     ApprovalRow,
     CallbackRow,
+    DeadRow,
     DelayedRow,
     EventRow,
-    KeyRow,
     LeaseRow,
     OutboxRow,
     ReadyRow,
@@ -159,6 +160,9 @@ PUT_KEYS_END = " on conflict (key_id) do update set data = excluded.data"
 USE_KEYS = "update keys set last_used_at = v.column2 from (values "
 USE_KEYS_END = ") v where keys.key_id = v.column1"
 
+ADD_DEAD = f"insert or replace into dead ({_columns(DeadRow)}) values "
+REVIVE = "delete from dead where session_id in "
+
 ADD_OUTBOX = f"insert or ignore into outbox ({_columns(OutboxRow)}) values "
 END_OUTBOX = "delete from outbox where outbox_id in "
 
@@ -168,6 +172,7 @@ REMOVE_SESSIONS = (
     "delete from tasks where session_id in ",
     "delete from approvals where session_id in ",
     "delete from callbacks where session_id in ",
+    "delete from dead where session_id in ",
 )
 
 CANDIDATES = (
@@ -255,6 +260,9 @@ TASK_CONDITIONS = {
     "status": "coalesce(iif(leases.task_id is null, null, 'running'), tasks.status) = ?",
     "agent_id": "coalesce(leases.agent_id, tasks.agent_id) = ?",
     "capability": "tasks.capability = ?",
+    "dead_in": "tasks.task_id in (select task_id from dead where namespace = ?)",
+    "error_class": "json_extract(tasks.error, '$[0]') = ?",
+    "workflow": "tasks.session_id in (select session_id from sessions where workflow = ?)",
     # Tasks carry their session's id, and '.' follows '-': a range of the primary key.
     "session_id": "tasks.task_id > replace(?, 'ses_', 'tsk_') || '-' "
     "and tasks.task_id < replace(?, 'ses_', 'tsk_') || '.'",

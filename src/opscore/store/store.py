@@ -9,6 +9,7 @@ from typing import Protocol
 from opscore.core.types import Micros
 from opscore.store.gate_rows import GateRows
 from opscore.store.happened import Happened
+from opscore.store.key_rows import StoredKey
 from opscore.store.rows import (
     AgentRow,
     ApprovalRow,
@@ -23,7 +24,6 @@ from opscore.store.rows import (
     ScheduleRow,
     SessionRow,
     StoredEvent,
-    StoredKey,
     TaskPicture,
     TemplateRow,
     TimerRow,
@@ -115,7 +115,11 @@ class Store(Protocol):
         ...
 
     async def tasks(self, filters: Filters, before: str | None, limit: int) -> list[TaskPicture]:
-        """Tasks, newest first. Filters: namespace, status, agent_id, capability, session_id."""
+        """Tasks, newest first.
+
+        Filters: namespace, status, agent_id, capability, session_id, workflow, error_class, dead_in
+        (a namespace: its dead letters).
+        """
         ...
 
     async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:

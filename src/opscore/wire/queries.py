@@ -61,12 +61,14 @@ class ListSessions(PageQuery, kw_only=True):
 
 
 class ListTasks(PageQuery, kw_only=True):
-    """`GET /task`; `dead` keeps only tasks that failed for good."""
+    """`GET /task`; `dead` keeps only tasks given up for good, which a retry would run again."""
 
     status: TaskWord | None = None
     agent: Id | None = None
     capability: Name | None = None
     session: Id | None = None
+    workflow: Name | None = None
+    error_class: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     dead: bool = False
 
 

@@ -103,7 +103,7 @@ class StepWait(Output):
 
 
 class StepView(Output):
-    """A step of a session: counts for all, task ids for the first hundred.
+    """A step of a session: counts for all, ids of tasks and child sessions for the first hundred.
 
     Of a `repeat`: `iteration` is the one that runs or ran last, from 1, of `iterations` at most.
     """
@@ -122,6 +122,7 @@ class StepView(Output):
     description: str = ""
     iteration: int | None = None
     iterations: int | None = None
+    children: list[str] = []
 
 
 class SessionView(Output):
@@ -147,6 +148,7 @@ class SessionView(Output):
     trace_id: str
     metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
     callback: CallbackView | None = None
+    parent: str | None = None
 
 
 class SessionSummary(Output):

@@ -29,8 +29,8 @@ class AttemptInFlight(Output):
 class ReasonView(Output, omit_defaults=True):
     """One thing that is waited for. `kind` is a stable word, `message` is for people.
 
-    `count` tasks wait for it, of which `tasks` names the first twenty; the other fields are there
-    where the kind has them.
+    `count` tasks (child sessions) wait for it (are waited for), of which `tasks` (`sessions`) names
+    the first twenty; the other fields are there where the kind has them.
     """
 
     kind: str
@@ -54,6 +54,7 @@ class ReasonView(Output, omit_defaults=True):
     limit: int = 0
     in_use: int = 0
     holders: list[tuple[str, int]] = []
+    sessions: list[str] = []
 
 
 class WhyView(Output, omit_defaults=True):

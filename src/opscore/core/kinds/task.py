@@ -8,11 +8,12 @@ from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.flow import terms_of
 from opscore.core.kinds.kind import Kind, Worst
+from opscore.core.limits import Terms
 from opscore.core.progress import Draft, expand
 from opscore.core.reading import Reader
 from opscore.core.retry import backoff
 from opscore.core.state import SessionState
-from opscore.core.template import Step, Target
+from opscore.core.template import Step, Target, Timeouts
 from opscore.core.types import ErrorInfo, Json, ready_order, task_id_of
 
 
@@ -52,25 +53,40 @@ def create_task(
     A member sees the `error` that it is for. Raises ExpressionFailed when the input cannot be
     rendered or is too large.
     """
-    first = step.work
+    first = step.work if isinstance(step.work, Target) else Target()
     target, with_ = first, step.with_
     scope = draft.scope(step, item, index)
     if member:
         chosen = step.fallback[member - 1]
+        assert chosen.target is not None
         target, with_ = chosen.target, chosen.with_ or with_
         scope.error = error
-    assert isinstance(first, Target) and isinstance(target, Target)
     rendered = draft.expressions.render(with_, scope)
+    addressee = _addressee(draft.state, first, target)
+    terms = None
+    if step.concurrency is not None or step.rate is not None:
+        terms = terms_of(step, draft.expressions, scope)
+    add_task(draft, step, addressee, rendered, index, member, step.timeout, terms)
+
+
+def add_task(
+    draft: Draft,
+    step: Step,
+    addressee: tuple[str | None, str | None],
+    rendered: Json,
+    index: int | None,
+    member: int,
+    timeout: Timeouts,
+    terms: Terms | None = None,
+) -> None:
+    """Make a task for a capability or an agent. Raises ExpressionFailed when its input is too large."""
     if len(rendered) > draft.payload_limit:
         raise draft.too_large(rendered, f"the input of step {step.name}")
     state = draft.state
     number = len(state.tasks) + 1
     priority = state.priority if step.priority is None else step.priority
     due = state.due if state.due is not None and state.due > draft.now else None
-    capability, agent = _addressee(state, first, target)
-    terms = None
-    if step.concurrency is not None or step.rate is not None:
-        terms = terms_of(step, draft.expressions, scope)
+    capability, agent = addressee
     draft.emit(
         ev.TaskCreated(
             task_id=task_id_of(state.session_id, number),
@@ -83,7 +99,7 @@ def create_task(
             priority=priority,
             order=ready_order(draft.now, priority) + number,
             due=due,
-            queue_deadline=None if due is not None else draft.queue_deadline(step),
+            queue_deadline=None if due is not None else draft.queue_deadline(timeout),
             terms=terms,
         )
     )
