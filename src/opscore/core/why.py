@@ -16,6 +16,7 @@ from opscore.core.record import record
 from opscore.core.state import SessionState, StepState, TaskState
 from opscore.core.template import Target, Template
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, Phase, StepStatus, TaskStatus
+from opscore.core.why_waits import Children, WaitsForApproval, WaitsForSignal, WaitsForTime
 
 NAMED = 20
 """Tasks, attempts and agents that one reason names; counts are of all."""
@@ -175,52 +176,6 @@ class ParallelFull:
     active: int
     limit: int
     left: int
-
-
-@record
-class WaitsForTime:
-    """A step waits until then."""
-
-    KIND: ClassVar[str] = "wait"
-    step: str
-    since: Micros
-    until: Micros
-
-
-@record
-class WaitsForSignal:
-    """A step waits for a signal of this name, until then if that is bounded."""
-
-    KIND: ClassVar[str] = "signal"
-    step: str
-    since: Micros
-    until: Micros | None
-    name: str
-
-
-@record
-class WaitsForApproval:
-    """A step waits for people: `by` may decide (nobody named: anybody), `votes` of `quorum` have."""
-
-    KIND: ClassVar[str] = "approval"
-    step: str
-    since: Micros
-    until: Micros | None
-    title: str
-    approvers: tuple[str, ...]
-    votes: int
-    quorum: int
-
-
-@record
-class Children:
-    """A step's child sessions are under way."""
-
-    KIND: ClassVar[str] = "children"
-    step: str
-    since: Micros
-    sessions: tuple[str, ...]
-    count: int
 
 
 @record
