@@ -57,7 +57,8 @@ async def test_an_example_gives_what_the_page_says(example: dict[str, str]) -> N
 def test_every_template_of_the_page_is_read() -> None:
     for template in blocks(PAGE, "yaml")[:-1]:
         assert read_template(template).steps
-    assert len(EXAMPLES) >= len(blocks(PAGE, "yaml")) - 4  # onError's, chapter, saga, the wrong one
+    assert len(EXAMPLES) >= len(blocks(PAGE, "yaml")) - 5
+    # All but those of onError, limits, the chapter, the saga, and the wrong one.
 
 
 def test_the_mistakes_are_told_as_the_page_says() -> None:

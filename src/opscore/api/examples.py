@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from opscore.wire import agent, approval, key, session, task
+from opscore.wire import agent, approval, bulk, key, session, task
 from opscore.wire.session import PlanRequest
 
 TEMPLATE: Mapping[str, Any] = {
@@ -63,6 +63,9 @@ BODIES: Mapping[type, Any] = {
         ]
     },
     task.PatchTask: {"priority": 90},
+    bulk.RetryTasks: {"capability": "summarize", "errorClass": "timeout", "dryRun": True},
+    bulk.FallbackTasks: {"status": "available", "capability": "summarize", "dryRun": True},
+    bulk.CancelSessions: {"workflow": "repo-health", "label": "team=platform", "dryRun": True},
     task.AttemptBeat: {"attempt": 1},
     task.AttemptProgress: {"attempt": 1, "fraction": 0.5, "message": "reading"},
     task.CompleteAttempt: {"attempt": 1, "output": {"summary": "…"}, "usage": USAGE},
