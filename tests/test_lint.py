@@ -96,6 +96,12 @@ def test_a_field_that_the_schema_does_not_name_but_allows_is_a_warning() -> None
     assert warning.endswith("has no field 'dpth'; it has: depth (did you mean 'depth'?)")
 
 
+def test_what_is_required_is_there_without_being_described() -> None:
+    schema = {"type": "object", "required": ["a"], "properties": {"b": {"type": "string"}}}
+    step = {"value": ["${{ input.a }}", "${{ input.b }}"]}
+    assert found({"a": step}, input=schema) == ([], [])
+
+
 def test_outputs_of_steps_are_known_as_far_as_they_are_written_down() -> None:
     before = {
         "made": {"value": {"text": "a ${{ input.path }}", "files": "${{ input.files }}", "n": [1]}},

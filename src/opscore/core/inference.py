@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from opscore.core.trees import is_map
+from opscore.core.trees import is_list, is_map
 
 KIND_WORDS: Mapping[str, str] = {
     "array": "a list",
@@ -50,6 +50,9 @@ def of_schema(schema: object, depth: int = 0) -> Known:
         if is_map(properties)
         else {}
     )
+    required = schema.get("required")
+    if fields and is_list(required):
+        fields = {**{each: UNKNOWN for each in required if isinstance(each, str)}, **fields}
     closed = schema.get("additionalProperties") is False
     return Known(kind if isinstance(kind, str) and kind in KIND_WORDS else None, fields, closed)
 

@@ -10,13 +10,15 @@ import msgspec
 
 from opscore.core.expressions import ExpressionFailed, SessionView
 from opscore.core.trees import is_list, is_map
-from opscore.core.types import ErrorInfo, Json
+from opscore.core.types import COMPENSATION, ErrorInfo, Json
 from opscore.engine.records import ClaimedAttempt, SettlementReport, TaskRecord
 from opscore.expressions import CelExpressions
 from opscore.rehearsal.mocks import Answer, Case
 from opscore.rehearsal.people import Plan
 
 CLASS_OF_CANCELLED = "cancelled"
+UNDOING = ".compensate"
+"""Ends the name of a step's compensation among the mocks."""
 _DATA = frozenset({"with", "value", "parameters", "output", "input"})
 """Keys of a step below which everything is the user's own."""
 
@@ -60,6 +62,8 @@ class Script:
     def answer(self, task: TaskRecord, workflow: str) -> Answer:
         """The next answer for an attempt of the task. Raises `Unmocked`."""
         name = task.step if workflow == self._workflow else f"{workflow}/{task.step}"
+        if task.member == COMPENSATION:
+            name += UNDOING
         self.attempts[name] += 1
         if task.attempt == 1:
             self.inputs.setdefault(name, []).append(msgspec.json.decode(task.input))

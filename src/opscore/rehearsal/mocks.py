@@ -28,7 +28,7 @@ from opscore.templates import canonical
 
 CASE_KEYS = (
     *("input", "context", "priority", "labels", "start", "steps", "capabilities"),
-    *("agents", "nobody", "signals", "approvals", "expect"),
+    *("agents", "nobody", "signals", "approvals", "env", "expect"),
 )
 FILE_KEYS = (*CASE_KEYS, "workflows", "cases")
 ANSWER_KEYS = ("output", "error", "message", "retryAfterSeconds", "silent", "after")
@@ -87,6 +87,7 @@ class Case:
         default_factory=dict[str, tuple[Answer, ...]]
     )
     agents: tuple[AgentMock, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     signals: tuple[SignalMock, ...] = ()
     approvals: Mapping[str, tuple[DecisionMock, ...]] = field(
         default_factory=dict[str, tuple[DecisionMock, ...]]
@@ -165,6 +166,7 @@ class _Mocks:
             steps=self._answers_by_name(node, "steps", at("steps")),
             capabilities=self._answers_by_name(node, "capabilities", at("capabilities")),
             agents=self._agents(node, at("agents")),
+            env=self.reader.labels(node.get("env", {}), at("env")),
             signals=read_signals(self.reader, node.get("signals", []), at("signals")),
             approvals=read_approvals(self.reader, node.get("approvals", {}), at("approvals")),
             nobody=frozenset(

@@ -18,7 +18,7 @@ from opscore.engine.engine import Engine
 from opscore.engine.lifecycle import AgentDetails, Connection
 from opscore.engine.records import ClaimedAttempt, SessionRecord, TemplateRecord
 from opscore.engine.settings import Settings
-from opscore.rehearsal.cast import Actor, Script, Unmocked, asked_for
+from opscore.rehearsal.cast import UNDOING, Actor, Script, Unmocked, asked_for
 from opscore.rehearsal.loop import RehearsalClock, RehearsalLoop
 from opscore.rehearsal.mocks import AgentMock, Answer, Case
 from opscore.rehearsal.outcome import Outcome, decoded, differences
@@ -52,7 +52,11 @@ class Stage:
         self._loop = loop
         self._clock = RehearsalClock(loop, self._case.start)
         lease = 15.0 if self._case.some_silent else 10.0 * YEAR_SECONDS
-        settings = Settings(lease_seconds=lease, offline_after_seconds=10.0 * YEAR_SECONDS)
+        settings = Settings(
+            lease_seconds=lease,
+            offline_after_seconds=10.0 * YEAR_SECONDS,
+            template_env=self._case.env,
+        )
         self._engine = await Engine.open(
             "sqlite:///:memory:", clock=self._clock, chance=Random(7), settings=settings
         )
@@ -88,8 +92,11 @@ class Stage:
         """A mock of a step that does not exist is a slip. Raises Invalid."""
         known: set[str] = set()
         for record in made:
-            steps = read_template(record.source).steps
-            known |= {each if record is main else f"{record.name}/{each}" for each in steps}
+            prefix = "" if record is main else f"{record.name}/"
+            for name, step in read_template(record.source).steps.items():
+                known.add(prefix + name)
+                if step.compensate is not None:
+                    known.add(prefix + name + UNDOING)
         for name in self._case.steps:
             if name.partition("[")[0] not in known:
                 hint = suggest(name, known) or f"steps: {', '.join(sorted(known)[:20])}"
