@@ -23,6 +23,7 @@ UNITS = {
     "fanout": "s",
     "idle": "MB",
     "expressions": "evaluations/s",
+    "timers": "ms late (p99)",
 }
 WITHOUT_STORE = {"expressions"}
 # What was started, and what was completed or recorded.
@@ -36,6 +37,7 @@ COUNTS = {
     "fanout": [("tasks expected", "tasks completed")],
     "idle": [("agents expected", "agents connected")],
     "expressions": [],
+    "timers": [],
 }
 
 
@@ -63,7 +65,7 @@ def test_a_measurement_is_complete_and_plausible(name: str, tmp_path: Path) -> N
     assert found["value"] > 0
     assert found["settings"].get("fsync") == (None if store is None else "full")
     assert (found["rawLimit"] is None) == (found["ratio"] is None)
-    assert (found["rawLimit"] is None) == (name in {"idle", *WITHOUT_STORE})
+    assert (found["rawLimit"] is None) == (name in {"idle", "timers", *WITHOUT_STORE})
     figures = {one["name"]: one["value"] for one in found["figures"]}
     assert all(set(one) == {"name", "unit", "value"} for one in found["figures"])
     for started, ended in COUNTS[name]:

@@ -124,7 +124,7 @@ def _check_story(said: dict[str, Any], err: str) -> None:
 
 def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
     """The commands of the last screen, as they are printed, in a shell."""
-    server, show, dead = said["commands"]
+    server, show, failed = said["commands"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = subprocess.Popen(
         f"exec {server} --port 0",
@@ -138,7 +138,7 @@ def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
     assert running.stdout is not None
     try:
         environment["OPSCORE_URL"] = running.stdout.readline().strip()
-        for command, text in ((show, "completed"), (dead, BROKEN[0])):
+        for command, text in ((show, "completed"), (failed, BROKEN[0])):
             ran = subprocess.run(
                 command,
                 shell=True,

@@ -49,7 +49,7 @@ class RecordingStore(SqliteStore):
         with self._w:
             for changes in group:
                 self._write(changes)
-                self._position += len(changes.events)
+                self._position += len(changes.events) + len(changes.agent_events)
 
     def _commit(self, changes: Changes) -> None:
         super()._commit(changes)

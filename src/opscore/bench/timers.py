@@ -114,7 +114,12 @@ async def main(quick: bool) -> dict[str, Any]:
         percentile(late, 0.99),
         p50Ms=round(percentile(late, 0.50), 3),
         p99Ms=round(percentile(late, 0.99), 3),
-        settings={"pending": pending, "duePerSecond": PER_SECOND, "seconds": seconds},
+        settings={
+            "pending": pending,
+            "duePerSecond": PER_SECOND,
+            "seconds": seconds,
+            "fsync": "full",
+        },
         figures=[
             figure("fired", "timers", len(late)),
             figure("still pending", "timers", left),

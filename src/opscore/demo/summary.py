@@ -43,7 +43,7 @@ def commands(outcome: Outcome) -> list[str]:
     if outcome.serving is not None:
         url, key = outcome.serving
         first = f"export OPSCORE_URL={url} OPSCORE_API_KEY={key}"
-    some = "--dead" if account.fallbacks else "--limit 5"
+    some = "--status failed" if account.fallbacks else "--limit 5"
     return [
         first,
         f"{program} session show {account.session_id}",
