@@ -33,6 +33,12 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _messages: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture) -> None:
+    """A command that ran in this process before may have quietened the log."""
+    caplog.set_level("INFO")
+
+
 def attempt_of(
     capability: str | None, input: object, *, number: int = 1, attempt: int = 1, step: str = "only"
 ) -> Attempt:
