@@ -67,7 +67,7 @@ CEL_WORDS = frozenset(
 
 STEP_KEYS = (
     *KIND_KEYS,
-    *("needs", "if", "when", "continueOnError", "compensate", "output"),
+    *("needs", "if", "when", "continueOnError", "compensate"),
     *MODIFIERS,
     *("labels", "description"),
 )

@@ -99,7 +99,8 @@ CHILD = Kind(
     name="child",
     keys=("workflow",),
     modifiers=frozenset(
-        {"with", "foreach", "maxParallel", "failures", "repeat", "retry", "fallback", "priority"}
+        {"with", "foreach", "maxParallel", "failures", "repeat"}
+        | {"retry", "fallback", "priority", "output"}
     ),
     why_not="bound the session with the workflow's own 'timeout'",
     read=read_child,

@@ -142,7 +142,7 @@ TASK = Kind(
     keys=("capability", "agent"),
     modifiers=frozenset(
         {"with", "foreach", "maxParallel", "failures", "repeat"}
-        | {"retry", "timeout", "fallback", "priority", "concurrency", "rate"}
+        | {"retry", "timeout", "fallback", "priority", "concurrency", "rate", "output"}
     ),
     why_not="",
     read=read_target,

@@ -54,7 +54,7 @@ def _checked(draft: Draft, step: Step, value: Value, scope: StepScope) -> Json:
 VALUE = Kind(
     name="value",
     keys=("value",),
-    modifiers=frozenset({"foreach", "maxParallel", "failures"}),
+    modifiers=frozenset({"foreach", "maxParallel", "failures", "output"}),
     why_not="a step with 'value' is computed, no agent runs it",
     read=_read,
     start=_start,
