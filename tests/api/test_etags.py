@@ -60,6 +60,16 @@ async def test_a_deletion_is_guarded_too(site: Site) -> None:
     assert (await edit(site, "DELETE", f"/session/{session}", None, seen)).status == 204
 
 
+async def test_an_edit_without_a_change_is_guarded_too(site: Site) -> None:
+    session = (await site.call("POST", "/task", {"capability": "x"})).good["sessionId"]
+    for path in (f"/agent/{await site.agent('unchanged')}", f"/session/{session}"):
+        seen = (await site.call("GET", path)).headers["ETag"]
+        assert (await edit(site, "PATCH", path, {}, seen)).headers["ETag"] == seen
+        assert (await edit(site, "PATCH", path, {"labels": {"a": "b"}}, seen)).status == 200
+        assert (await edit(site, "PATCH", path, {}, seen)).status == 412
+    assert (await site.call("PATCH", "/session/ses_unknown", {})).status == 404
+
+
 @pytest.mark.parametrize("tag", ["12", '"a" "b"', "", '"12'])
 async def test_a_malformed_tag_is_refused(site: Site, tag: str) -> None:
     agent = await site.agent("malformed")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 
+from opscore.api.app import by_path
 from opscore.api.problems import problem_of
 from opscore.core.errors import Unavailable
 from tests.api.conftest import BASE, KEY, Site
@@ -152,6 +154,35 @@ async def test_an_unreadable_query_is_refused(site: Site, query: str) -> None:
     async with site.http.get(url) as response:
         assert response.status == 400
         assert (await response.json(content_type=None))["code"] == "invalid"
+
+
+LENIENT = {
+    "GET /health",
+    "GET /ready",
+    f"POST {BASE}/agent/{{agentId}}/state",
+    f"GET {BASE}/agent/{{agentId}}/state",
+    f"POST {BASE}/agent/{{agentId}}/workflow",
+    f"POST {BASE}/internal/agent/notify",
+}
+"""What AgentKit, its agents, and probes call; every other route knows its parameters."""
+
+
+@pytest.mark.parametrize("surprise", ["surprise=1", "limit=1&surprise=1", "surprise"])
+async def test_every_route_refuses_a_parameter_that_it_does_not_know(
+    site: Site, surprise: str
+) -> None:
+    tried: set[str] = set()
+    for one in (one for operations in by_path().values() for one in operations):
+        path = re.sub(r"\{\w+\}", "problem.json", one.path)
+        reply = await site.call(one.method, f"{path}?{surprise}", root=True)
+        name = f"{one.method} {one.path}"
+        if name in LENIENT:
+            assert b"surprise" not in reply.raw, name
+            tried.add(name)
+        else:
+            problem = assert_problem(reply, 400, "invalid")
+            assert problem["errors"][0]["pointer"] in {"/surprise", "/limit"}, name
+    assert tried == LENIENT
 
 
 async def test_a_body_over_the_limit_is_413(site: Site) -> None:

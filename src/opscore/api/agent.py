@@ -112,7 +112,9 @@ async def deregister_agent(call: Call) -> Reply:
     return NO_CONTENT
 
 
-@routes.body("POST", "/agent/{agentId}/state", "agent:report", StateReport, {202: StateRecord})
+@routes.body(
+    "POST", "/agent/{agentId}/state", "agent:report", StateReport, {202: StateRecord}, lenient=True
+)
 async def report_state(call: Call, body: StateReport) -> Reply:
     """Report an agent's state. Any word is accepted and kept as it was reported."""
     agent_id = call.part("agentId")
@@ -130,7 +132,7 @@ async def report_state(call: Call, body: StateReport) -> Reply:
     return accepted(state_view(record))
 
 
-@routes.plain("GET", "/agent/{agentId}/state", "session:read", {200: StateRecord})
+@routes.plain("GET", "/agent/{agentId}/state", "session:read", {200: StateRecord}, lenient=True)
 async def get_state(call: Call) -> Reply:
     """Read an agent's current state."""
     record = await call.engine.lifecycle.get_state(call.part("agentId"), namespace=call.namespace)
@@ -198,6 +200,7 @@ async def activate_agent(call: Call) -> Reply:
     TriggerWorkflow,
     {202: TriggerAccepted, 200: TriggerAccepted},
     prefers_wait=True,
+    lenient=True,
 )
 async def trigger_workflow(call: Call, body: TriggerWorkflow) -> Reply:
     """Start a session bound to this agent; with `Prefer: wait=N` answer its result."""

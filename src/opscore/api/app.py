@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from opscore.api import documentation, event_socket
 from opscore.api.access import Access, KeyHolders, Principal, ThisMachine
 from opscore.api.answer import TRACE_HEADER, Answer, Traced, direct_of
-from opscore.api.body import ClientGone, query_of, read_body
+from opscore.api.body import ClientGone, NoQuery, query_of, read_body
 from opscore.api.call import Call
 from opscore.api.context import Context
 from opscore.api.idempotency import HEADER, once
@@ -90,6 +90,8 @@ class Dispatcher:
         context = self._context
         principal = context.access.allow(scope, operation.permission)
         call = Call(context, scope, receive, principal, headers, trace_id)
+        if scope["query_string"] and operation.query is None and not operation.lenient:
+            query_of(scope["query_string"], NoQuery)
         if operation.method == "GET":
             return await self._read(operation, call)
         return await self._change(operation, call)

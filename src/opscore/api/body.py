@@ -14,6 +14,7 @@ from opscore.api.problems import TooSlow, UnsupportedMedia
 from opscore.api.settings import ServerSettings
 from opscore.channels.documents import check_depth, malformed, refused_value
 from opscore.core.errors import Invalid, OpsCoreError, TooLarge
+from opscore.wire.base import Input
 
 T = TypeVar("T")
 
@@ -121,6 +122,10 @@ def _check_media(media_type: str, accepted: Sequence[str]) -> None:
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if essence.strip().lower() not in accepted or charset not in {"", "utf-8"}:
         raise UnsupportedMedia(f"Content-Type must be {' or '.join(accepted)} (UTF-8).")
+
+
+class NoQuery(Input):
+    """The query of a route that takes none."""
 
 
 def query_of(query_string: bytes, query_type: type[T]) -> T:

@@ -27,7 +27,7 @@ routes = Routes("notify")
 _reader = BodyReader(AgentNotice)
 
 
-@routes.body("POST", "/internal/agent/notify", "public", bytes, {200: NoticeAnswer})
+@routes.body("POST", "/internal/agent/notify", "public", bytes, {200: NoticeAnswer}, lenient=True)
 async def notify(call: Call, body: bytes) -> Reply:
     """Take AgentKit's notice that an agent was registered or deregistered."""
     namespace, signature = _authenticated(call, body)

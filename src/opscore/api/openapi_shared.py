@@ -115,7 +115,7 @@ def refused_with(operation: Operation) -> set[int]:
     found = {500, 503}
     if operation.permission != "public":
         found |= {400, 401, 403, 429}
-    if operation.query is not None:
+    if operation.query is not None or not operation.lenient:
         found.add(400)
     if "{" in operation.path:
         found.add(404)

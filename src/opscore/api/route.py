@@ -51,6 +51,8 @@ class Operation:
     """Whether its answer holds a secret, and so is never kept for a request that comes again."""
     if_match: bool = False
     """Whether it takes the `ETag` of what it edits."""
+    lenient: bool = False
+    """Whether a query, though it takes none, is passed over: others' programs call it as they do."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
 
@@ -70,10 +72,11 @@ class Routes:
         answers: Answers,
         *,
         if_match: bool = False,
+        lenient: bool = False,
     ) -> Callable[[Callable[[Call], Awaitable[Reply]]], None]:
         """Declare a route without body and query."""
         return lambda endpoint: self._add(
-            method, path, permission, endpoint, answers, if_match=if_match
+            method, path, permission, endpoint, answers, if_match=if_match, lenient=lenient
         )
 
     def query(
@@ -96,6 +99,7 @@ class Routes:
         changes: bool = True,
         told_once: bool = False,
         if_match: bool = False,
+        lenient: bool = False,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
         """Declare a route with a body; a body of type `bytes` is passed on as it came."""
         return lambda endpoint: self._add(
@@ -111,6 +115,7 @@ class Routes:
             changes=changes,
             told_once=told_once,
             if_match=if_match,
+            lenient=lenient,
         )
 
     def _add(

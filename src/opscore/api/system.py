@@ -15,13 +15,13 @@ routes = Routes("system", base="")
 _encode = msgspec.json.Encoder().encode
 
 
-@routes.plain("GET", "/health", "public", {200: Health})
+@routes.plain("GET", "/health", "public", {200: Health}, lenient=True)
 async def health(_call: Call) -> Reply:
     """Say that the process answers."""
     return ok(Health())
 
 
-@routes.plain("GET", "/ready", "public", {200: Readiness, 503: Readiness})
+@routes.plain("GET", "/ready", "public", {200: Readiness, 503: Readiness}, lenient=True)
 async def ready(call: Call) -> Reply:
     """Say whether work is taken, and if not, why."""
     reasons = list(call.engine.ready())

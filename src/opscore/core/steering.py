@@ -125,6 +125,8 @@ def update(draft: Draft, c: cmd.UpdateSession) -> Refused | None:
     """Change priority, labels, metadata."""
     if c.priority is not None and draft.state.status in SESSION_ENDED:
         return _ended(draft.state)
+    if c.priority is None and c.labels is None and c.metadata is None:
+        return None
     draft.emit(ev.SessionUpdated(c.priority, draft.state.priority, c.labels, c.metadata, c.actor))
     return None
 

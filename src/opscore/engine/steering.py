@@ -52,9 +52,8 @@ class Steering:
         """
         check_priority(priority)
         given = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
-        if not (priority is None and labels is None and given is None):
-            command = cmd.UpdateSession(priority, labels, given, str(actor))
-            await self._on(session_id, command, namespace, Expected(seen))
+        command = cmd.UpdateSession(priority, labels, given, str(actor))
+        await self._on(session_id, command, namespace, Expected(seen))
         return await self._t.views.session(session_id, namespace)
 
     async def cancel(
