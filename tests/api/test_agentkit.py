@@ -326,6 +326,13 @@ async def test_a_callback_has_its_secret_and_its_state(dev: Site) -> None:
     read = await dev.call("GET", f"/session/{made['sessionId']}")
     assert read.good["callback"]["url"] == "https://a.example/done"
     assert b"whsec_" not in read.raw
+    waited = await dev.call("POST", "/session", start, headers={"Prefer": "wait=30"})
+    assert (waited.status, waited.body["callbackSecret"][:6]) == (200, "whsec_")
+    agent_id = await dev.agent("calls-back")
+    order = {"workflowDefinitionId": "computed", "callback": start["callback"]}
+    for prefer in ({}, {"Prefer": "wait=30"}):
+        told = await dev.call("POST", f"/agent/{agent_id}/workflow", order, headers=prefer)
+        assert told.good["callbackSecret"].startswith("whsec_")
     many = (
         await dev.call("POST", "/session/batch", {"sessions": [start, {"workflow": "computed"}]})
     ).good

@@ -18,6 +18,7 @@ from opscore.api.call import Call
 from opscore.api.settings import ServerSettings
 from opscore.core.types import Actor
 from opscore.engine import following
+from opscore.wire.queries import FollowEvents
 from tests.api.conftest import BASE, Site, serving
 from tests.api.test_live import HEADERS, begin, finish, next_event
 
@@ -194,6 +195,24 @@ async def test_the_socket_tells_the_same(site: Site) -> None:
         assert await socket.receive_json() == told[-1]
 
 
+async def test_what_has_happened_can_be_read_without_following(site: Site) -> None:
+    made = await work(site, "feed-9")
+    async with follow(site, 0, follow="false", session=made["session"]) as past:
+        told = await past.until("ended")
+        assert await past.next() is None
+    history = (await site.call("GET", f"/session/{made['session']}/history")).good["events"]
+    assert [one["seq"] for one in told[:-1]] == [one["seq"] for one in history]
+    assert told[-1]["position"] == site.engine.feed.position >= history[-1]["position"]
+    url = f"{site.url}{BASE}/event/ws"
+    wanted = {"follow": "false", "after": "0", "session": made["session"]}
+    async with site.http.ws_connect(url, params=wanted) as socket:
+        said = [await socket.receive_json() for _ in range(len(history) + 2)]
+        assert [said[0]["type"], said[-1]["type"]] == ["following", "ended"]
+        assert said[1:-1] == history
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 1000
+
+
 async def test_a_follower_that_speaks_is_closed(site: Site) -> None:
     async with site.http.ws_connect(f"{site.url}{BASE}/event/ws") as socket:
         await socket.receive_json()
@@ -271,7 +290,7 @@ async def test_a_reader_that_stops_reading_is_cut_off(
 
     access = Principal(Actor("operator", "o"), "default", frozenset())
     call = Call(site.application.context, scope, receive, access, {}, "0" * 32)
-    stream = feed.EventStream(call, following.Wanted(), site.engine.feed.position)
+    stream = feed.EventStream(call, FollowEvents(), site.engine.feed.position)
     async with asyncio.TaskGroup() as group:
         streaming = group.create_task(_gone(stream, send))
         await began.wait()

@@ -124,10 +124,28 @@ async def test_a_key_opens_no_more_connections_than_its_share(tight: Site) -> No
         assert (polled.status, polled.body["code"]) == (429, "too_many_connections")
         streamed = await tight.call("GET", f"/session/{session}/stream", headers=headers)
         assert streamed.status == 429
+        assert (await tight.call("GET", "/event", headers=headers)).status == 429
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(f"{tight.url}{BASE}/event/ws")
+        assert refused.value.status == 429
         wait = {**headers, "Prefer": "wait=60"}
         started = await tight.call("POST", "/task", {"capability": "never"}, headers=wait)
         assert started.status == 202  # it was started, and is not waited for
         assert (await tight.call("GET", "/session", headers=headers)).status == 200
+
+
+async def test_a_follower_takes_a_connection_of_its_key_and_gives_it_back(tight: Site) -> None:
+    headers = await own_key(tight)
+    url = f"{tight.url}{BASE}/event/ws"
+    async with aiohttp.ClientSession(headers=headers) as http:
+        for _ in range(2):
+            async with http.ws_connect(url) as socket:
+                await socket.receive_json()
+                with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                    await http.ws_connect(url)
+                assert refused.value.status == 429
+                await socket.send_str("enough")
+                assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
 async def park(site: Site, count: int) -> list[asyncio.StreamWriter]:

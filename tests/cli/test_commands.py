@@ -12,6 +12,7 @@ from opscore.wire.base import PointedError
 from opscore.wire.bulk import BulkAnswer, RefusedChange
 from opscore.wire.limit import LimitPage, LimitView
 from opscore.wire.session import (
+    CallbackView,
     WorkflowChecked,
     WorkflowCreated,
     WorkflowPage,
@@ -214,6 +215,22 @@ def test_a_session_is_started(server: FakeServer, opscore: Command) -> None:
         "priority": 0,
         "labels": {"a": "b"},
     }
+
+
+def test_the_secret_of_a_callback_is_shown_once(server: FakeServer, opscore: Command) -> None:
+    accepted = msgspec.structs.replace(samples.accepted(), callback_secret="whsec_abc")
+    server.on("POST /session", accepted, status=202)
+    ran = opscore("session", "start", "greet", "--callback", "https://a.example/done")
+    assert server.last.json["callback"] == {"url": "https://a.example/done"}
+    assert (ran.out, "signed with whsec_abc" in ran.err) == ("ses_1\n", True)
+    told = opscore("session", "start", "greet", "--callback", "https://a.example/done", "--json")
+    assert told.json["callbackSecret"] == "whsec_abc"
+    told_of = CallbackView(
+        url="https://a.example/done", status="given_up", tries=10, next_try_at=None, error="no"
+    )
+    server.on("GET /session/ses_1", samples.session(callback=told_of))
+    shown = opscore("session", "show", "ses_1").out
+    assert "given_up after 10 tries: https://a.example/done (no)" in shown
 
 
 def test_sessions_are_listed(server: FakeServer, opscore: Command) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opscore.outgoing.signing import Signing, signed
 from tests.docs.conftest import Start
 from tests.docs.pages import blocks, page
 
 PAGE = page("docs/agents.md")
-AGENT, CALLER, TESTED = blocks(PAGE, "python")
+AGENT, CALLER, RECEIVER, TESTED = blocks(PAGE, "python")
 
 
 @pytest.mark.e2e
@@ -39,3 +42,13 @@ def test_the_tested_function_is_tested(surroundings: dict[str, str]) -> None:
         [sys.executable, "-c", TESTED], capture_output=True, check=False, env=surroundings
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_the_receiver_knows_a_message_that_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(RECEIVER, "agents.md", "exec"), names)
+    secret, body = Signing(b"root").secret("callback", "ses_1"), b'{"type": "session.completed"}'
+    headers = signed(secret, "ses_1-end", int(time.time()), body)
+    assert [names["told"](secret, headers, body) for _ in range(2)] == [204, 204]
+    assert names["told"](secret, headers, body + b" ") == 401
+    assert capsys.readouterr().out == "session.completed\n"

@@ -6,12 +6,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from opscore.demo.fleet import Fleet
+from opscore.sdk.follow import ENDINGS
 from opscore.wire.session import EventView
 
 KILLS = 10
@@ -49,6 +51,17 @@ async def journal(fleet: Fleet, session_id: str) -> list[EventView]:
         cursor = page.next_cursor
         if cursor is None:
             return events
+
+
+async def followed(fleet: Fleet, session_id: str) -> list[EventView]:
+    """What one follower of the feed is told of the session, over every restart."""
+    told: list[EventView] = []
+    async with aclosing(fleet.client.events(session=session_id, after=0)) as events:
+        async for event in events:
+            told.append(event)
+            if event.type in ENDINGS:
+                break
+    return told
 
 
 async def restart(fleet: Fleet) -> None:
@@ -122,8 +135,10 @@ async def test_ten_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None
     try:
         async with fleet.client:
             session_id = await begin(fleet, tmp_path / "tree", report)
-            killed = await run_with_kills(fleet, session_id, random.Random(seed))
-            session = await result(fleet, session_id)
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(followed(fleet, session_id))
+                killed = await run_with_kills(fleet, session_id, random.Random(seed))
+                session = await result(fleet, session_id)
             events = await journal(fleet, session_id)
     finally:
         fleet.processes.stop()
@@ -131,4 +146,5 @@ async def test_ten_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None
     assert session.status == "completed", session.error
     assert completions(events) == Counter(range(FILES))
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert following.result() == events
     assert reported(report) == names

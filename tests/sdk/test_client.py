@@ -132,6 +132,18 @@ async def test_start_sends_what_is_given(server: FakeServer, client: Client) -> 
     assert headers["X-OpsCore-Namespace"] == "team"
 
 
+async def test_the_secret_of_a_callback_is_the_runs(server: FakeServer, client: Client) -> None:
+    async def accept(_: web.Request) -> web.StreamResponse:
+        return json_answer({"sessionId": "ses_1", "callbackSecret": "whsec_abc"}, 202)
+
+    server.answer("POST", "/session", accept)
+    run = await client.start("report", callback="https://a.example/done")
+    sent = msgspec.json.decode(server.requests[-1][2], type=StartSession)
+    assert sent.callback is not None and sent.callback.url == "https://a.example/done"
+    assert (run.callback_secret, client.run("ses_1").callback_secret) == ("whsec_abc", None)
+    assert "whsec" not in repr(run)
+
+
 async def test_the_result_is_waited_for(server: FakeServer, client: Client) -> None:
     Journal(server)
     assert await client.run("ses_1").result() == {"n": 1}
@@ -447,4 +459,8 @@ async def test_frames_of_any_cut(size: int) -> None:
                 yield text[start : start + size]
 
     content: Any = Content()
-    assert [frame async for frame in frames(content)] == [("7", b"a\nb"), ("8", b"c")]
+    assert [frame async for frame in frames(content)] == [
+        ("7", "", b"a\nb"),
+        ("8", "x", b""),
+        ("8", "", b"c"),
+    ]

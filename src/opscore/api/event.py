@@ -22,13 +22,14 @@ from opscore.api.views import event_view
 from opscore.core.errors import Invalid
 from opscore.engine.following import FellBehind, Wanted
 from opscore.engine.records import EventRecord
-from opscore.wire.event import FeedDropped
+from opscore.wire.event import FeedDropped, FeedEnded
 from opscore.wire.queries import FollowEvents
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.feed")
 
 SLOW_SECONDS = 30.0
 """How long one message may wait until the follower reads."""
+STOPPING = "the server is stopping"
 SLOW = f"nothing was read for {SLOW_SECONDS:g} seconds"
 
 routes = Routes("event")
@@ -39,7 +40,8 @@ Deliver = Callable[[EventRecord], Awaitable[None]]
 @routes.query("/event", "session:read", FollowEvents, {200: str})
 async def follow_events(call: Call, query: FollowEvents) -> Reply:
     """Follow all that happens (SSE), from `Last-Event-ID` on; filters narrow it."""
-    return EventStream(call, wanted_of(query), place_of(call, query))
+    call.check_room()
+    return EventStream(call, query, place_of(call, query))
 
 
 def wanted_of(query: FollowEvents) -> Wanted:
@@ -67,31 +69,44 @@ def place_of(call: Call, query: FollowEvents) -> int:
     return call.engine.following.start(int(last))
 
 
-async def deliver_all(call: Call, wanted: Wanted, after: int, deliver: Deliver) -> str:
-    """Give every event to `deliver`, until the server stops or the follower is too slow.
+async def deliver_all(
+    call: Call, query: FollowEvents, after: int, deliver: Deliver
+) -> FeedDropped | FeedEnded:
+    """Give every event to `deliver`: all that happened, or until the server stops.
 
-    Answers why it ended. The engine never waits for a follower: what it was too slow for waits in
-    a bounded queue, and then no more.
+    Answers the last word to the follower. The engine never waits for one: what it was too slow for
+    waits in a bounded queue, and then no more.
     """
+    following, wanted = call.engine.following, wanted_of(query)
+    end = following.newest
+    events = (
+        following.events(wanted, call.namespace, after)
+        if query.follow
+        else following.told(wanted, call.namespace, after, end)
+    )
     try:
-        events = call.engine.following.events(wanted, call.namespace, after)
         async with aclosing(events):
             async for event in events:
                 async with asyncio.timeout(SLOW_SECONDS):
                     await deliver(event)
     except FellBehind as behind:
-        return str(behind)
+        return FeedDropped(reason=str(behind))
     except TimeoutError:
-        return SLOW
-    return "the server is stopping"
+        return FeedDropped(reason=SLOW)
+    return FeedDropped(reason=STOPPING) if query.follow else FeedEnded(position=end)
+
+
+def note_dropped(call: Call, reason: str) -> None:
+    """Log that a follower was let go."""
+    log.warning("follower let go", namespace=call.namespace, reason=reason)
 
 
 class EventStream:
     """One follower by server-sent events."""
 
-    def __init__(self, call: Call, wanted: Wanted, after: int) -> None:
+    def __init__(self, call: Call, query: FollowEvents, after: int) -> None:
         self._call = call
-        self._wanted = wanted
+        self._query = query
         self._after = after
 
     async def send(self, send: Send) -> None:
@@ -99,21 +114,21 @@ class EventStream:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         # Whoever goes away before the first event still knows where to go on.
         await send(_part(b"id: %d\n\n" % self._after))
-        reason, asked = None, self._call.scope["method"] == "GET"
+        last, asked = None, self._call.scope["method"] == "GET"
         if asked and not self._call.context.stopping:
-            reason = await self._call.while_present(self._follow(send))
-        if reason is not None:
-            await self._let_go(send, reason)
+            last = await self._call.while_present(self._follow(send))
+        if last is not None:
+            await self._take_leave(send, last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _follow(self, send: Send) -> str:
+    async def _follow(self, send: Send) -> FeedDropped | FeedEnded:
         async def deliver(event: EventRecord) -> None:
             await send(_part(frame(event, event.position)))
 
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._keep_alive(send))
             try:
-                return await deliver_all(self._call, self._wanted, self._after, deliver)
+                return await deliver_all(self._call, self._query, self._after, deliver)
             finally:
                 beating.cancel()
 
@@ -122,12 +137,14 @@ class EventStream:
             await self._call.context.clock.sleep(KEEP_ALIVE_SECONDS)
             await send(_part(b":\n\n"))
 
-    async def _let_go(self, send: Send, reason: str) -> None:
-        log.warning("follower let go", namespace=self._call.namespace, reason=reason)
-        if reason == SLOW:
-            raise ClientGone  # nothing more goes through: the connection is closed
-        said = encode(FeedDropped(reason=reason))
-        await send(_part(b"event: dropped\ndata: %b\n\n" % said))
+    async def _take_leave(self, send: Send, last: FeedDropped | FeedEnded) -> None:
+        kind = b"ended"
+        if isinstance(last, FeedDropped):
+            kind = b"dropped"
+            note_dropped(self._call, last.reason)
+            if last.reason == SLOW:
+                raise ClientGone  # nothing more goes through: the connection is closed
+        await send(_part(b"event: %b\ndata: %b\n\n" % (kind, encode(last))))
 
 
 def _part(body: bytes) -> dict[str, object]:

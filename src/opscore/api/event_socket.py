@@ -10,16 +10,15 @@ from opscore.api.answer import Receive, Send
 from opscore.api.body import query_of
 from opscore.api.call import Call
 from opscore.api.context import Context
-from opscore.api.event import SLOW, deliver_all, encode, log, message, place_of, wanted_of
+from opscore.api.event import SLOW, STOPPING, deliver_all, encode, message, note_dropped, place_of
 from opscore.api.upgrade import POLICY_VIOLATION, refuse_upgrade
 from opscore.core.errors import Refusal
-from opscore.engine.following import Wanted
 from opscore.engine.records import EventRecord
-from opscore.wire.event import FeedDropped, Followed
+from opscore.wire.event import FeedDropped, FeedEnded, Followed
 from opscore.wire.queries import FollowEvents
 
 PERMISSION = "session:read"
-NOTHING_EXPECTED, GOING_AWAY, TRY_AGAIN_LATER = 1003, 1012, 1013
+NORMAL, NOTHING_EXPECTED, GOING_AWAY, TRY_AGAIN_LATER = 1000, 1003, 1012, 1013
 
 
 class EventSocket:
@@ -37,14 +36,16 @@ class EventSocket:
             principal = self._context.access.allow(scope, PERMISSION)
             call = Call(self._context, scope, receive, principal, headers, trace_id)
             query = query_of(scope["query_string"], FollowEvents)
-            wanted, after = wanted_of(query), place_of(call, query)
+            after = place_of(call, query)
+            call.check_room()
         except Refusal as refusal:
             await refuse_upgrade(scope, send, refusal, trace_id)
             return
-        await send({"type": "websocket.accept"})
-        await self._follow(call, send, wanted, after)
+        with self._context.access.shares.connection(principal.key_id):
+            await send({"type": "websocket.accept"})
+            await self._follow(call, send, query, after)
 
-    async def _follow(self, call: Call, send: Send, wanted: Wanted, after: int) -> None:
+    async def _follow(self, call: Call, send: Send, query: FollowEvents, after: int) -> None:
         async def deliver(event: EventRecord) -> None:
             await send({"type": "websocket.send", "text": message(event)})
 
@@ -52,7 +53,7 @@ class EventSocket:
             leaving = group.create_task(_heard(call.receive))
             self._context.waiting[leaving] = call.principal
             await send(_text(Followed(position=after)))
-            telling = group.create_task(deliver_all(call, wanted, after, deliver))
+            telling = group.create_task(deliver_all(call, query, after, deliver))
             if self._context.stopping:
                 leaving.cancel()
             await asyncio.wait({leaving, telling}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,30 +61,35 @@ class EventSocket:
             heard = None if leaving.cancelled() or not leaving.done() else leaving.result()
             leaving.cancel()
             telling.cancel()
-        reason = None if telling.cancelled() else telling.result()
-        await self._end(call, send, heard, reason)
+        last = None if telling.cancelled() else telling.result()
+        await self._end(call, send, heard, last)
 
-    async def _end(self, call: Call, send: Send, heard: str | None, reason: str | None) -> None:
+    async def _end(
+        self, call: Call, send: Send, heard: str | None, last: FeedDropped | FeedEnded | None
+    ) -> None:
         if heard == "websocket.disconnect":
             return
         if heard is not None:
             await _close(send, NOTHING_EXPECTED, "nothing is expected from a follower")
         elif self._context.stopping:
-            await _close(send, GOING_AWAY, "the server is stopping")
-        elif reason is None:
+            await _close(send, GOING_AWAY, STOPPING)
+        elif last is None:
             await _close(send, POLICY_VIOLATION, "the key lets nobody in any more")
+        elif isinstance(last, FeedEnded):
+            await send(_text(last))
+            await _close(send, NORMAL, "all is told")
         else:
-            log.warning("follower let go", namespace=call.namespace, reason=reason)
-            if reason != SLOW:
-                await send(_text(FeedDropped(reason=reason)))
-            await _close(send, TRY_AGAIN_LATER, reason)
+            note_dropped(call, last.reason)
+            if last.reason != SLOW:
+                await send(_text(last))
+            await _close(send, TRY_AGAIN_LATER, last.reason)
 
 
 async def _heard(receive: Receive) -> str:
     return (await receive())["type"]
 
 
-def _text(said: Followed | FeedDropped) -> dict[str, Any]:
+def _text(said: Followed | FeedDropped | FeedEnded) -> dict[str, Any]:
     return {"type": "websocket.send", "text": encode(said).decode()}
 
 

@@ -58,13 +58,12 @@ async def start_session(call: Call, body: StartSession) -> Reply:
         actor=call.actor,
     )
     record = await outcome(call, session_id)
+    told = secret(call, session_id, body.callback)
     if record is not None:
-        return ok(session_view(record), applied(call))
-    return accepted(
-        SessionAccepted(
-            session_id=session_id, callback_secret=secret(call, session_id, body.callback)
-        )
-    )
+        view = session_view(record)
+        view.callback_secret = told
+        return ok(view, applied(call))
+    return accepted(SessionAccepted(session_id=session_id, callback_secret=told))
 
 
 def secret(call: Call, session_id: str, callback: object) -> str | msgspec.UnsetType:

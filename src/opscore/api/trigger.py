@@ -50,13 +50,14 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
         actor=call.actor,
     )
     record = await outcome(call, session_id)
+    secret = call.engine.callbacks.secret(session_id) if body.callback else None
     if record is None:
         return accepted(
             TriggerAccepted(
                 session_id=session_id,
                 workflow_id=workflow,
                 message="The workflow was started.",
-                callback_secret=call.engine.callbacks.secret(session_id) if body.callback else None,
+                callback_secret=secret,
             )
         )
     return ok(
@@ -64,6 +65,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
             session_id=session_id,
             workflow_id=workflow,
             message=f"The workflow ended: {record.status.value}.",
+            callback_secret=secret,
             status=record.status.value,
             output=document(record.output),
             error=error_view(record.error),

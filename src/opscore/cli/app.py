@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approval": ("opscore.cli.approval:app", "Approvals: what people are asked."),
     "schedule": ("opscore.cli.schedule:app", "Schedules: workflows that start by themselves."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
+    "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
 }

@@ -58,6 +58,12 @@ def error_text(error: Any) -> str | None:
     return f"{error.get('class', 'error')}: {error.get('message', '')}"
 
 
+def say_secret(started: Any) -> None:
+    """Tell what signs the callback of a session, when it has one: nobody is told again."""
+    if secret := started.get("callbackSecret"):
+        say(f"the callback is signed with {secret}", "  keep it: it is shown only now")
+
+
 def detached(session_id: str) -> None:
     """Tell somebody who pressed Ctrl-C that the session goes on, and how to stop it."""
     say(

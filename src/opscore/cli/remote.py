@@ -7,7 +7,7 @@ JSON here instead of becoming typed records.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import aiohttp
@@ -15,9 +15,11 @@ import msgspec
 
 from opscore.cli import exits
 from opscore.cli.exits import Stop, usage
+from opscore.cli.follow import PATIENCE_SECONDS
 from opscore.cli.settings import Common
 from opscore.sdk.calls import Calls
 from opscore.sdk.errors import OpsCoreProblem, ServerUnreachable
+from opscore.sdk.follow import feed
 from opscore.sdk.server import Server, segment
 from opscore.wire.base import PointedError
 
@@ -110,6 +112,15 @@ class Remote:
                     if line.startswith(b"id:"):
                         yield int(line[3:])
         except (OpsCoreProblem, ServerUnreachable) as problem:
+            raise refused(problem) from None
+
+    async def feed(self, **wanted: object) -> AsyncGenerator[Json]:
+        """The events of `GET /event`, as `opscore.sdk.follow.feed` gives them."""
+        try:
+            async with aclosing(feed(self._calls, _words(wanted), PATIENCE_SECONDS)) as events:
+                async for event in events:
+                    yield msgspec.json.decode(event, type=Json)
+        except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
             raise refused(problem) from None
 
 

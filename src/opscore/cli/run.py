@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from opscore.cli.inputs import given, labels, payload
 from opscore.cli.output import say
-from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
+from opscore.cli.settings import DEFAULTS, CallbackUrl, Common, IdempotencyKey
 
 if TYPE_CHECKING:
     from opscore.cli.remote import Remote
@@ -31,6 +31,7 @@ async def run(
     timeout: Annotated[
         float | None, Parameter(help="Stop watching after this many seconds (exit code 5).")
     ] = None,
+    callback: CallbackUrl = None,
     idempotency_key: IdempotencyKey = None,
     common: Common = DEFAULTS,
 ) -> int:
@@ -39,17 +40,22 @@ async def run(
     The exit code is the outcome: 0 completed, 4 failed or cancelled, 5 not ended in time. Ctrl-C
     detaches: the session goes on.
     """
-    from opscore.cli.outcome import detached, watch_to_end
+    from opscore.cli.outcome import detached, say_secret, watch_to_end
     from opscore.cli.remote import connect
 
     body = given(
-        input=payload(words, document), priority=priority, labels=labels(label), version=version
+        input=payload(words, document),
+        priority=priority,
+        labels=labels(label),
+        version=version,
+        callback=given(url=callback),
     )
     async with connect(common) as server:
         name = await _named(server, workflow)
         started = await server.post("/session", {**name, **body}, key=idempotency_key)
         session = started["sessionId"]
         say(f"{name['workflow']} started as {session}")
+        say_secret(started)
         try:
             return await watch_to_end(server, session, common.format, timeout)
         except asyncio.CancelledError:

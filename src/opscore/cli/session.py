@@ -11,10 +11,10 @@ from opscore.cli.app import noun
 from opscore.cli.bulk import change_found
 from opscore.cli.exits import OK, usage
 from opscore.cli.inputs import given, labels, payload, read_json
-from opscore.cli.outcome import detached, error_text, watch_to_end
+from opscore.cli.outcome import detached, error_text, say_secret, watch_to_end
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.progress import children, counts
-from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
+from opscore.cli.settings import DEFAULTS, CallbackUrl, Common, IdempotencyKey
 from opscore.cli.why import why_lines
 
 app = noun("session", "Sessions: start, follow, control.")
@@ -39,6 +39,7 @@ async def start(
     version: Annotated[str | None, Parameter(help="The template's version.")] = None,
     priority: Priority = None,
     label: Labels = (),
+    callback: CallbackUrl = None,
     idempotency_key: IdempotencyKey = None,
     common: Common = DEFAULTS,
 ) -> None:
@@ -52,11 +53,13 @@ async def start(
         context=read_json(context, "--context") if context else None,
         priority=priority,
         labels=labels(label),
+        callback=given(url=callback),
     )
     async with connect(common) as server:
         started = await server.post("/session", body, key=idempotency_key)
     print_one(started, lambda one: [one["sessionId"]], common.format)
     if common.format == "table":
+        say_secret(started)
         say(f"follow it: opscore session watch {started['sessionId']}")
 
 
@@ -274,6 +277,7 @@ def _view(session: Any) -> list[str]:
             ("created", session.get("createdAt")),
             ("finished", session.get("finishedAt")),
             ("trace", session.get("traceId")),
+            ("callback", _callback(session.get("callback"))),
         ]
     )
     steps = [{"step": name, **state} for name, state in session.get("steps", {}).items()]
@@ -283,6 +287,14 @@ def _view(session: Any) -> list[str]:
     if session.get("output") is not None:
         shown += block("output", session["output"])
     return shown
+
+
+def _callback(callback: Any) -> str | None:
+    """How the message about the session's end stands."""
+    if not callback:
+        return None
+    why = f" ({callback['error']})" if callback.get("error") else ""
+    return f"{callback['status']} after {callback['tries']} tries: {callback['url']}{why}"
 
 
 _LIST: Columns = [

@@ -128,6 +128,11 @@ IdempotencyKey = Annotated[
 ]
 
 
+CallbackUrl = Annotated[
+    str | None, Parameter(help="A URL that is told, with a signed message, when it has ended.")
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:

@@ -65,13 +65,18 @@ class Following:
 
         Raises Invalid for a place that is not reached yet: it is another store's.
         """
-        now = self._feed.position
+        now = self.newest
         if after is not None and not 0 <= after <= now:
             raise Invalid(
                 f"there is no event {after} yet, the newest is {now}; was the store replaced?",
                 code="unknown_position",
             )
         return now if after is None else after
+
+    @property
+    def newest(self) -> int:
+        """The position of the newest event that is committed."""
+        return self._feed.position
 
     async def events(
         self, wanted: Wanted, namespace: str, after: int, *, limit: int = FOLLOWERS_LIMIT
@@ -84,8 +89,8 @@ class Following:
             # Subscribed before the journal is read, so that nothing falls between the two.
             live = self._feed.subscribe(namespace=namespace, wanted=wanted.fits, limit=limit)
             try:
-                end = self._feed.position
-                async with aclosing(self._told(wanted, namespace, after, end)) as told:
+                end = self.newest
+                async with aclosing(self.told(wanted, namespace, after, end)) as told:
                     async for event in told:
                         yield event
                 after = max(after, end)
@@ -99,9 +104,10 @@ class Following:
             finally:
                 live.close()
 
-    async def _told(
+    async def told(
         self, wanted: Wanted, namespace: str, after: int, end: int
     ) -> AsyncGenerator[EventRecord, None]:
+        """Every event after the one position and not after the other; then it is over."""
         while after < end:
             until = min(after + WINDOW, end)
             for happened in await self._store.happened(namespace, after, until):

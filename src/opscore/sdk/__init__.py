@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         ServerUnreachable,
         SessionCancelled,
         SessionFailed,
+        SignatureRefused,
     )
     from opscore.sdk.run import Run
+    from opscore.sdk.signatures import verify
     from opscore.sdk.sync import SyncClient, SyncRun
     from opscore.sdk.task import Task
 
@@ -38,9 +40,11 @@ __all__ = [
     "ServerUnreachable",
     "SessionCancelled",
     "SessionFailed",
+    "SignatureRefused",
     "SyncClient",
     "SyncRun",
     "Task",
+    "verify",
 ]
 
 _HOMES = {
@@ -50,6 +54,7 @@ _HOMES = {
     "SyncClient": "sync",
     "SyncRun": "sync",
     "Task": "task",
+    "verify": "signatures",
 }
 
 

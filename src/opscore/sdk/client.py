@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from opscore.sdk.approvals import Approvals
-from opscore.sdk.calls import Calls
+from opscore.sdk.calls import Calls, body_of, decode
+from opscore.sdk.follow import feed
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.server import Server
+from opscore.wire.session import EventView
 
 if TYPE_CHECKING:
     from opscore.sdk.sync import SyncClient
@@ -92,11 +95,13 @@ class Client:
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
+        callback: str | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a session; returns when the server has it safe.
 
-        The same `idempotency_key` again, within 24 hours, gives the session that was started then.
+        `callback`: the URL that is told when it has ended; the run's `callback_secret` signs what is
+        sent (`opscore.sdk.verify`). The same `idempotency_key` again, within 24 hours, gives the session that was started then.
         """
         accepted = await self.sessions.start(
             workflow,
@@ -105,13 +110,48 @@ class Client:
             priority=priority,
             labels=labels,
             context=context,
+            callback=callback,
             idempotency_key=idempotency_key,
         )
-        return self.run(accepted.session_id)
+        run = self.run(accepted.session_id)
+        run.callback_secret = accepted.callback_secret or None
+        return run
 
     def run(self, session_id: str) -> Run:
         """Follow a session that exists."""
         return Run(self._calls, session_id, self._patience)
+
+    async def events(
+        self,
+        *,
+        session: str | None = None,
+        agent: str | None = None,
+        workflow: str | None = None,
+        capability: str | None = None,
+        types: Iterable[str] = (),
+        after: int | None = None,
+        follow: bool = True,
+    ) -> AsyncGenerator[EventView, None]:
+        """What happens in the namespace, each event once and in order, over restarts too.
+
+        What is not named does not matter; `types` are event types (`task.failed`) or their first
+        words. `after` is the `position` of an event, 0 for the very first; without it only what is
+        new is told. Endless, unless `follow` is false: then it ends with what has happened. Keep
+        up with it: the server lets go who is far behind, and what was missed is told again from
+        its journal. Raises `ServerUnreachable` when the server stays away.
+        """
+        wanted = body_of(
+            session=session,
+            agent=agent,
+            workflow=workflow,
+            capability=capability,
+            type=",".join(types) or None,
+            after=after,
+            follow=None if follow else "false",
+        )
+        async with aclosing(feed(self._calls, wanted, self._patience)) as events:
+            async for event in events:
+                yield decode(event, EventView)
 
     async def health(self) -> dict[str, Any]:
         """Does the server answer?"""

@@ -91,6 +91,10 @@ class ServerUnreachable(SdkError):
         self.sent = sent
 
 
+class SignatureRefused(SdkError):
+    """A message that came is not signed with the secret, or was changed, or is too old."""
+
+
 class SessionFailed(SdkError):
     """The session ended in error. `error_class` and `message` are the failed step's."""
 

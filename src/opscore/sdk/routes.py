@@ -152,11 +152,13 @@ class Sessions(ManySessions, _Routes):
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         context: Any = None,
+        callback: str | None = None,
         idempotency_key: str | None = None,
     ) -> SessionAccepted:
         """Start one; `input` defaults to an empty object.
 
-        The same `idempotency_key` again, within 24 hours, gives the session that was started then.
+        `callback`: the URL that is told when it has ended; `callback_secret` of the answer, shown
+        only there, signs what is sent (`opscore.sdk.verify`). The same `idempotency_key` again, within 24 hours, gives the session that was started then.
         """
         body = body_of(
             workflow=workflow,
@@ -165,6 +167,7 @@ class Sessions(ManySessions, _Routes):
             priority=priority,
             labels=labels,
             context=context,
+            callback=None if callback is None else {"url": callback},
         )
         answer = await self._calls.change("POST", "/session", body, key=idempotency_key)
         return decode(answer, SessionAccepted)

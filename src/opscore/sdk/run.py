@@ -11,7 +11,7 @@ import msgspec
 
 from opscore.sdk.calls import Calls, body_of, decode
 from opscore.sdk.errors import SessionCancelled, SessionFailed
-from opscore.sdk.follow import ENDINGS, Follower
+from opscore.sdk.follow import ENDINGS, SessionFollower
 from opscore.sdk.server import segment
 from opscore.wire.approval import SignalAccepted
 from opscore.wire.session import EventView, Reason, SessionView
@@ -24,10 +24,12 @@ class Run:
     """A session by its id. Nothing is asked of the server until a method is called.
 
     `patience`: for how many seconds `result` and `events` go on trying while the server is away.
+    `callback_secret` is known to the run whose start asked for a callback, and nowhere else.
     """
 
     def __init__(self, calls: Calls, session_id: str, patience: float) -> None:
         self.id = session_id
+        self.callback_secret: str | None = None
         self._calls = calls
         self._patience = patience
         self._path = f"/session/{segment(session_id)}"
@@ -49,7 +51,7 @@ class Run:
         Follows over broken connections without gaps or repeats. Raises `OpsCoreProblem` for an
         unknown session and `ServerUnreachable` when the server stays away.
         """
-        follower = Follower(self._calls, self._path, self._patience)
+        follower = SessionFollower(self._calls, self._path, self._patience)
         async with aclosing(follower.events()) as events:
             async for event in events:
                 yield event

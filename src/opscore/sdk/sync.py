@@ -18,7 +18,6 @@ from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
-from opscore.wire.session import EventView
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,6 +95,18 @@ def plain(
     return call
 
 
+def iterated(
+    method: Callable[Concatenate[A, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[Face[A], P], Iterator[T]]:
+    """`plain` for what gives one thing after the other."""
+
+    @functools.wraps(method)
+    def call(face: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return face.portal.iterate(method(face.inner, *args, **kwargs))
+
+    return call
+
+
 class SyncRun(Face[Run]):
     """`Run` for plain code."""
 
@@ -104,15 +115,17 @@ class SyncRun(Face[Run]):
         """The session's id."""
         return self.inner.id
 
+    @property
+    def callback_secret(self) -> str | None:
+        """What signs the callback, known to the run whose start asked for one."""
+        return self.inner.callback_secret
+
     def __repr__(self) -> str:
         return f"SyncRun({self.id!r})"
 
-    def events(self) -> Iterator[EventView]:
-        """Every event of the session, live, until it has ended."""
-        return self.portal.iterate(self.inner.events())
-
     status = plain(Run.status)
     why = plain(Run.why)
+    events = iterated(Run.events)
     result = plain(Run.result)
     signal = plain(Run.signal)
     cancel = plain(Run.cancel)
@@ -235,6 +248,7 @@ class SyncClient(Face[Client]):
         return SyncRun(self.inner.run(session_id), self.portal)
 
     start = started(Client.start)
+    events = iterated(Client.events)
     health = plain(Client.health)
     ready = plain(Client.ready)
 

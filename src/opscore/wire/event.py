@@ -11,6 +11,12 @@ class Followed(Output, tag="following", tag_field="type"):
     position: int
 
 
+class FeedEnded(Output, tag="ended", tag_field="type"):
+    """The last message where only what has happened was asked for: all up to `position` is told."""
+
+    position: int
+
+
 class FeedDropped(Output, tag="dropped", tag_field="type"):
     """The last message to a follower that is let go; it may come again after its last event."""
 

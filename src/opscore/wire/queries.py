@@ -87,6 +87,7 @@ class FollowEvents(Input):
     type: EventTypes | None = None
     capability: Name | None = None
     after: Position | None = None
+    follow: Annotated[bool, msgspec.Meta(description="False: end with what has happened")] = True
 
 
 class Health(Output):

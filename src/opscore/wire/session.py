@@ -83,7 +83,10 @@ class TriggerWorkflow(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class TriggerAccepted(Output, omit_defaults=True):
-    """Answer of a trigger; the last three only under `Prefer: wait`."""
+    """Answer of a trigger: of a callback, the secret that is shown here only.
+
+    `status`, `output` and `error` stand in it only under `Prefer: wait`.
+    """
 
     session_id: str
     workflow_id: str
@@ -126,7 +129,10 @@ class StepView(Output):
 
 
 class SessionView(Output):
-    """A session as `GET /session/{id}` shows it."""
+    """A session as `GET /session/{id}` shows it.
+
+    `callbackSecret` stands only in the answer to a start that waited for the end.
+    """
 
     session_id: str
     workflow: str
@@ -148,6 +154,7 @@ class SessionView(Output):
     trace_id: str
     metadata: msgspec.Raw = msgspec.field(default_factory=empty_object)
     callback: CallbackView | None = None
+    callback_secret: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | None = None
 
 
