@@ -54,6 +54,22 @@ def test_waves_and_the_longest_path() -> None:
         ({"value": 1, "foreach": "${{ input.x }}"}, 0, 0),
         ({"capability": "c", "retry": 2}, 2, None),
         (task(foreach="${{ input.x }}"), None, None),
+        ({"capability": "w", "timeout": {"attempt": "10s", "total": "1m"}}, 3, 60),
+        (
+            {
+                "capability": "w",
+                "retry": 1,
+                "timeout": {"attempt": "1s", "queue": "1s", "total": "1m"},
+            },
+            1,
+            2,
+        ),
+        (task(foreach=[1, 2, 3], maxParallel=1, timeout={"attempt": "5s", "total": "7s"}), 3, 7),
+        ({"workflow": "w"}, None, None),
+        ({"workflow": "w", "timeout": "1m"}, None, 60),
+        ({"signal": "s", "timeout": "1m", "fallback": [{"value": 1}]}, 0, 60),
+        ({"signal": "s", "timeout": "1m", "fallback": [{"capability": "w"}]}, 3, None),
+        ({"approval": {"title": "?", "timeout": "1h"}, "fallback": [{"value": 1}]}, 0, 3600),
     ],
 )
 def test_worst_cases(step: dict[str, Any], attempts: int | None, seconds: float | None) -> None:

@@ -27,7 +27,9 @@ def fallbacks(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [*draw(targets), *draw(st.lists(values, max_size=1))]
 
 
-timeouts = st.fixed_dictionaries({}, optional={"attempt": st.just("5s"), "queue": st.just("20s")})
+timeouts = st.fixed_dictionaries(
+    {}, optional={"attempt": st.just("5s"), "queue": st.just("20s"), "total": st.just("8s")}
+)
 retries = st.fixed_dictionaries(
     {"maxAttempts": st.integers(1, 3)},
     optional={
@@ -42,6 +44,9 @@ WAITS: list[dict[str, Any]] = [
     {"wait": {"until": "${{ input.missing }}"}},
     {"signal": "go"},
     {"signal": "go", "timeout": "20s"},
+    {"signal": "go", "timeout": "9s", "fallback": [{"agent": "named"}, {"value": "none came"}]},
+    {"wait": "${{ input.n }}", "fallback": [{"workflow": "w"}]},
+    {"approval": {"title": "ok?", "timeout": "5s"}, "fallback": [{"capability": "other"}]},
     {"approval": {"title": "ok?", "quorum": 2}},
     {
         "approval": {
@@ -80,7 +85,8 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
             step |= _task(draw, needs)
             if draw(st.integers(0, 3)) == 0:
                 del step["capability"]
-                step.pop("timeout", None)
+                if step.pop("timeout", None):
+                    step["timeout"] = "8s"
                 step["workflow"] = draw(st.sampled_from(["w", {"name": "w", "version": "2"}]))
         made[name] = step
     return made
@@ -204,7 +210,7 @@ def _of_task(word: str, n: int, task_id: str) -> cmd.SessionCommand | None:
 
 
 def _of_wait(state: SessionState, word: str, n: int) -> cmd.SessionCommand | None:
-    waits = state.waits() or ["a"]
+    waits = [*state.waits(), *state.bounded()] or ["a"]
     step = waits[n % len(waits)]
     asked = state.steps[step].approval if step in state.steps else None
     seen = asked.content_hash if asked is not None and n != 7 else "another"

@@ -29,6 +29,7 @@ UNSEEN = {
     "empty-expression": "needs to read expressions",
     "expression-not-closed": "needs to read expressions",
     "fallback-after-a-value": "needs the order of a list",
+    "fallback-of-a-wait": "needs to know where expressions are",
     "field-of-a-text": "needs the schema of the input",
     "foreach-over-text": "needs the schema of the input",
     "input-is-no-schema": "needs the schema of schemas",

@@ -9,7 +9,7 @@ from opscore.core.kinds.child import add_child
 from opscore.core.progress import Draft, Refused, check_output
 from opscore.core.retry import is_retried, retry_delay
 from opscore.core.state import ChildState
-from opscore.core.types import SESSION_ENDED, ErrorInfo, Json
+from opscore.core.types import SESSION_ENDED, STEP_ENDED, ErrorInfo, Json
 from opscore.core.work import Place, ends_or_fails, give_up_work, work_done
 
 
@@ -54,7 +54,8 @@ def _checked(
 
 def _completed(draft: Draft, child: ChildState, output: Json) -> None:
     step = draft.template.steps[child.step]
-    if child.abandoned and not draft.state.draining:
+    ended = draft.state.steps[child.step].status in STEP_ENDED
+    if ended or (child.abandoned and not draft.state.draining):
         # Its step has ended without it.
         draft.emit(ev.ChildEnded(child.child_id, None, "cancelled", "completed too late"))
         return

@@ -17,6 +17,7 @@ from opscore.core.step_events import (
     CompensationFailed,
     ItemFailed,
     ItemValued,
+    StepBounded,
     StepCompensated,
     StepCompensating,
     StepCompleted,
@@ -36,6 +37,7 @@ from opscore.core.wait_events import (
     SignalTaken,
     StepCancelled,
     StepWaiting,
+    WaitFailed,
 )
 
 
@@ -350,6 +352,7 @@ SessionEvent = (
     | StepSkipped
     | StepCompleted
     | StepFailed
+    | StepBounded
     | StepIterated
     | ItemFailed
     | ItemValued
@@ -383,6 +386,7 @@ SessionEvent = (
     | SessionReopened
     | SessionUpdated
     | StepWaiting
+    | WaitFailed
     | StepCancelled
     | SignalReceived
     | SignalTaken

@@ -262,7 +262,7 @@ def _session_resumed(state: SessionState, e: ev.SessionResumed, at: Micros) -> N
     for task in state.tasks.values():
         if task.queue_deadline is not None and task.status is TaskStatus.AVAILABLE:
             task.queue_deadline += stood
-    for name in state.waits():
+    for name in state.bounded():
         step = state.steps[name]
         step.due = None if step.due is None else step.due + stood
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opscore.core.expressions import ExpressionScope
-from opscore.core.kinds.child import read_child
-from opscore.core.kinds.task import read_target
+from opscore.core.kinds.child import create_child, read_child
+from opscore.core.kinds.task import create_task, read_target
 from opscore.core.policies import RetryKeys, TimeoutKeys, make_retry, read_retry, read_timeout
 from opscore.core.reading import Reader
 from opscore.core.template import Compensation, Expression, FallbackMember, Repeat, Timeouts, Value
@@ -97,7 +97,7 @@ def read_compensate(
     """`compensate`: the task that undoes the step. `timeout` is what lies under its own."""
     if "compensate" not in node:
         return None
-    where = f"{where}/compensate"
+    where, timeout = f"{where}/compensate", {**timeout}
     found = reader.mapping(node["compensate"], where, "compensate")
     if found is None:
         return None
@@ -108,7 +108,13 @@ def read_compensate(
     own = read_retry(reader, found["retry"], f"{where}/retry") if "retry" in found else RetryKeys()
     base = RetryKeys(max_attempts=COMPENSATION_ATTEMPTS)
     if "timeout" in found:
-        timeout = {**timeout, **read_timeout(reader, found["timeout"], f"{where}/timeout")}
+        own_timeout = read_timeout(reader, found["timeout"], f"{where}/timeout")
+        if "total" in own_timeout:
+            hint = "bound its attempts with 'attempt', and their number with 'retry'"
+            reader.fault(f"{where}/timeout/total", "what is undone has no total timeout", hint)
+        timeout = {**timeout, **own_timeout}
+    # What undoes the step begins after the step's own time, and is never given up for want of it.
+    timeout.pop("total", None)
     return Compensation(
         read_target(reader, found, where, scope),
         reader.arguments(found["with"], f"{where}/with", scope) if "with" in found else NOTHING,
@@ -194,5 +200,7 @@ def _read_member(
         return FallbackMember(value=reader.value(node["value"], f"{where}/value", scope))
     with_ = reader.arguments(node["with"], f"{where}/with", scope) if "with" in node else None
     if kinds == ["workflow"]:
-        return FallbackMember(child=read_child(reader, node, where, scope), with_=with_)
-    return FallbackMember(target=read_target(reader, node, where, scope), with_=with_)
+        child = read_child(reader, node, where, scope)
+        return FallbackMember(child=child, with_=with_, begin=create_child)
+    target = read_target(reader, node, where, scope)
+    return FallbackMember(target=target, with_=with_, begin=create_task)

@@ -99,6 +99,11 @@ def _planned(step: Step, wave: int, given: Given) -> PlannedStep:
         rounds = _rounds(count, step.max_parallel)
         if count is None and worst != Worst():
             why.append("the number of items is only known when it runs")
+    time = _times(worst.time, rounds)
+    # Of a step that waits, it is the time for which it waits, and no bound of its fallbacks.
+    total = step.timeout.total if step.kind.start_item is not None else None
+    if total is not None and (time is None or total < time):
+        time, why = total, []
     return PlannedStep(
         name=step.name,
         kind=step.kind.name,
@@ -110,7 +115,7 @@ def _planned(step: Step, wave: int, given: Given) -> PlannedStep:
         items=items,
         max_parallel=step.max_parallel,
         attempts=_times(worst.attempts, count),
-        time=_times(worst.time, rounds),
+        time=time,
         why=tuple(why),
     )
 

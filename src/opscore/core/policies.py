@@ -22,10 +22,14 @@ CLASS_KEYS = ("maxAttempts", "backoff", "initialDelay", "maxDelay", "jitter")
 
 RETRY_KEYS = (*CLASS_KEYS, "errors", "per")
 MAX_ATTEMPTS = 1000
-STEP_TIMEOUTS: tuple[Literal["attempt", "queue", "heartbeat"], ...] = (
+TASK_TIMEOUTS = ("attempt", "queue", "heartbeat")
+"""Bounds that only tasks have."""
+
+STEP_TIMEOUTS: tuple[Literal["attempt", "queue", "heartbeat", "total"], ...] = (
     "attempt",
     "queue",
     "heartbeat",
+    "total",
 )
 SHORTEST_LEASE: Micros = 1 * SECOND
 """Agents beat three times a lease, each beat a request: a shorter one would be all they do."""
@@ -54,6 +58,7 @@ class TimeoutKeys(TypedDict, total=False):
     attempt: Micros
     queue: Micros
     heartbeat: Micros
+    total: Micros
 
 
 def read_retry(reader: Reader, node: object, where: str) -> RetryKeys:
@@ -171,8 +176,7 @@ def read_timeout(reader: Reader, node: object, where: str) -> TimeoutKeys:
     if not is_map(node):
         attempt = reader.duration(node, where, "timeout")
         return {"attempt": attempt} if attempt is not None else {}
-    # Of a step, `total` will bound all its attempts; a template's own is `read_total`'s.
-    reader.known_keys(node, where, STEP_TIMEOUTS, ("total",))
+    reader.known_keys(node, where, STEP_TIMEOUTS)
     for key in STEP_TIMEOUTS:
         if key in node:
             found = reader.duration(node[key], f"{where}/{key}", f"timeout {key}")
@@ -200,11 +204,11 @@ def read_bound(reader: Reader, node: Mapping[str, object], where: str, only: str
 def read_total(reader: Reader, node: object, where: str) -> Timeouts:
     """`timeout` of a whole template: a duration, or a mapping with `total`."""
     if is_map(node):
-        for key in STEP_TIMEOUTS:
+        for key in TASK_TIMEOUTS:
             if key in node:
                 hint = "move it to defaults.timeout"
                 reader.fault(f"{where}/{key}", f"'{key}' bounds a step, not a session", hint)
-        reader.known_keys(node, where, ("total", *STEP_TIMEOUTS))
+        reader.known_keys(node, where, STEP_TIMEOUTS)
         if "total" not in node:
             return Timeouts()
         node, where = node["total"], f"{where}/total"

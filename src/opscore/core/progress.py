@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opscore.core import events as ev
+from opscore.core.durations import show_duration
 from opscore.core.evolve import evolve
 from opscore.core.expressions import (
     ExpressionFailed,
     Expressions,
 )
-from opscore.core.retry import CANCELLED, INVALID_OUTPUT
+from opscore.core.retry import CANCELLED, INVALID_OUTPUT, TIMEOUT
 from opscore.core.scope import StepScope
 from opscore.core.state import ChildState, SessionState, StepState, TaskState, running_attempt
 from opscore.core.template import Step, Template, Timeouts, Value
@@ -153,6 +154,22 @@ def _a_need_failed(state: SessionState, step: Step) -> bool:
     return any(state.steps[need].status is StepStatus.FAILED for need in step.needs)
 
 
+def bound(draft: Draft, step: Step) -> None:
+    """The time of a step with a total timeout runs from now on, unless it does already."""
+    total = step.timeout.total
+    if total is not None and draft.state.steps[step.name].due is None:
+        draft.emit(ev.StepBounded(step.name, draft.now + total))
+
+
+def out_of_time(draft: Draft, step: Step) -> None:
+    """A step's total timeout has passed, whatever its work is at: that ends, and the step fails."""
+    long = show_duration(step.timeout.total or 0)
+    error = ErrorInfo(TIMEOUT, f"step {step.name} took longer than its total timeout of {long}")
+    cancel_rest(draft, step.name, error.message)
+    fail_step(draft, step.name, error)
+    step_ended(draft, step.name)
+
+
 def expand(draft: Draft, step: Step) -> None:
     """Begin a `foreach`: note its items and start the first of them."""
     assert step.foreach is not None
@@ -234,7 +251,7 @@ def fail_step(draft: Draft, name: str, error: ErrorInfo) -> None:
     """
     draft.emit(ev.StepFailed(name, error.error_class, error.message))
     if draft.template.steps[name].continue_on_error or draft.state.stopping is not None:
-        cancel_rest(draft, name)
+        cancel_rest(draft, name, f"another item of step {name} failed")
     else:
         stop(draft, cancelled=False, error=error, grace=CANCEL_GRACE, actor="system:opscore")
 
@@ -296,12 +313,11 @@ def cancel_queued(draft: Draft, reason: str) -> None:
             draft.emit(ev.TaskCancelled(task.task_id, running_attempt(task), reason))
 
 
-def cancel_rest(draft: Draft, name: str) -> None:
+def cancel_rest(draft: Draft, name: str, reason: str) -> None:
     """Cancel what is left of a step that failed, within the budget of one commit."""
     step = draft.state.steps[name]
     if step.active == 0:
         return
-    reason = f"another item of step {name} failed"
     children = [draft.state.children[child_id] for child_id in step.child_ids or ()]
     abandon(draft, children, reason)
     for task in [draft.state.tasks[task_id] for task_id in step.task_ids]:
@@ -333,7 +349,7 @@ def advance(draft: Draft) -> None:
 def _advance_step(draft: Draft, step: Step) -> None:
     state = draft.state.steps[step.name]
     if state.status is StepStatus.FAILED:
-        cancel_rest(draft, step.name)
+        cancel_rest(draft, step.name, f"step {step.name} failed")
     elif state.status is not StepStatus.RUNNING:
         return
     elif state.items is not None:

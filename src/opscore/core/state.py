@@ -139,7 +139,7 @@ class StepState:
 
     `errors`: the items that failed under `failures: collect`. `iteration`: the one of a `repeat`
     that runs or ran last; `output` is then that of the one before, while the step is open. `late`:
-    it began, or was skipped, because the session failed. `due`: until when it waits, or waited;
+    it began, or was skipped, because the session failed. `due`: until when it waits, or may take;
     `signal`: for the signal of that name. `completed_seq`: the number of the event with which it
     completed. `undone_error`: why it could not be undone. `allowances` and `moved_on` are people's:
     attempts that an item may have, and items that went on to a fallback.
@@ -250,3 +250,19 @@ class SessionState:
     def waits(self) -> list[str]:
         """The steps that wait for a time, a signal or people."""
         return [name for name, s in self.steps.items() if s.status is StepStatus.WAITING]
+
+    def clocked(self, step: StepState) -> bool:
+        """Whether time is running for a step: it waits until then, or its work may take so long.
+
+        A session that winds down has a grace instead.
+        """
+        if step.due is None or self.paused_at is not None:
+            return False
+        if step.status is StepStatus.RUNNING:
+            return not self.draining
+        return step.status is StepStatus.WAITING
+
+    def bounded(self) -> list[str]:
+        """The steps that are under way and have a time at which something follows."""
+        under_way = (StepStatus.WAITING, StepStatus.RUNNING)
+        return [n for n, s in self.steps.items() if s.due is not None and s.status in under_way]

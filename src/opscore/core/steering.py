@@ -11,6 +11,7 @@ from opscore.core.progress import (
     Draft,
     Refused,
     advance,
+    bound,
     fail_work,
     start_steps,
     stop,
@@ -102,6 +103,9 @@ def _run_again(draft: Draft, c: cmd.RetrySession, resumed: Sequence[ev.TaskResum
     total = template.timeout.total
     deadline = None if total is None else draft.now + total
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor, deadline))
+    for name in steps:
+        if draft.state.steps[name].status is StepStatus.RUNNING:
+            bound(draft, template.steps[name])
     for event in resumed:
         draft.emit(event)
     for event in resumed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from opscore.core.record import record
-from opscore.core.types import Json
+from opscore.core.types import Json, Micros
 
 
 @record
@@ -105,6 +105,16 @@ class CompensationFailed:
     step: str
     error_class: str
     message: str
+
+
+@record
+class StepBounded:
+    """The step has until `due`, with all its attempts and fallbacks; then it fails."""
+
+    TYPE: ClassVar[str] = "step.bounded"
+    VERSION: ClassVar[int] = 1
+    step: str
+    due: Micros
 
 
 @record

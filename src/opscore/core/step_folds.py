@@ -75,6 +75,10 @@ def _step_failed(state: SessionState, e: ev.StepFailed, at: Micros) -> None:
     end_step(step, StepStatus.FAILED, at)
 
 
+def _step_bounded(state: SessionState, e: ev.StepBounded, at: Micros) -> None:
+    state.steps[e.step].due = e.due
+
+
 def _step_iterated(state: SessionState, e: ev.StepIterated, at: Micros) -> None:
     state.steps[e.step].iteration = e.iteration + 1
 
@@ -128,6 +132,7 @@ STEP_FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.StepSkipped: _step_skipped,
     ev.StepCompleted: _step_completed,
     ev.StepFailed: _step_failed,
+    ev.StepBounded: _step_bounded,
     ev.StepIterated: _step_iterated,
     ev.ItemFailed: _item_failed,
     ev.ItemValued: _item_valued,

@@ -211,7 +211,9 @@ def _read_timeout(
     reader: Reader, node: Mapping[str, object], where: str, defaults: Defaults, kind: Kind
 ) -> Timeouts:
     if kind.bounded_by is not None:
-        return read_bound(reader, node, where, kind.bounded_by)
+        # The others are for the tasks of its fallbacks.
+        total = read_bound(reader, node, where, kind.bounded_by).total
+        return replace(Timeouts(**defaults.timeout), total=total)
     own = TimeoutKeys()
     if "timeout" in node:
         own = read_timeout(reader, node["timeout"], f"{where}/timeout")

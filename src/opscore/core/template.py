@@ -6,15 +6,16 @@ into them, or says every mistake at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opscore.core.errors import Fault
-from opscore.core.types import SECOND, Json, Micros, When
+from opscore.core.types import SECOND, ErrorInfo, Json, Micros, When
 
 if TYPE_CHECKING:
     from opscore.core.kinds.kind import Kind
+    from opscore.core.progress import Draft
     from opscore.core.schedule import Schedule
 
 
@@ -86,17 +87,25 @@ class Child:
     version: str | None = None
 
 
+Begin = Callable[["Draft", "Step", Json | None, int | None, int, ErrorInfo | None], None]
+"""(draft, step, item, index, number of the member, the error it is for): begins a member's work.
+
+May raise ExpressionFailed.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class FallbackMember:
     """One member of a fallback chain: another target, a workflow, or a constant or computed value.
 
-    `with_` None: the step's own.
+    `with_` None: the step's own. `begin` None: a value, there is no work.
     """
 
     target: Target | None = None
     value: Value | None = None
     with_: Value | None = None
     child: Child | None = None
+    begin: Begin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from opscore.core.kinds import KIND_KEYS, KINDS, MODIFIERS
 from opscore.core.kinds.kind import Kind
 from opscore.core.modifiers import MAX_FALLBACKS
 from opscore.core.parsing import DEFAULT_KEYS, MAX_STEPS, TEMPLATE_KEYS
-from opscore.core.policies import MAX_ATTEMPTS
+from opscore.core.policies import MAX_ATTEMPTS, STEP_TIMEOUTS, TASK_TIMEOUTS
 from opscore.core.reading import MAX_NAME, TEMPLATE_NAME
 from opscore.core.steps import STEP_KEYS, STEP_NAME
 
@@ -71,8 +71,14 @@ RETRY: Form = {
         ),
     ]
 }
-TIMEOUTS = ("queue", "attempt", "heartbeat", "total")
-TIMEOUT: Form = {"anyOf": [_ref("duration"), _closed(dict.fromkeys(TIMEOUTS, _ref("duration")))]}
+
+
+def _bounds(*keys: str) -> Form:
+    return {"anyOf": [_ref("duration"), _closed(dict.fromkeys(keys, _ref("duration")))]}
+
+
+TIMEOUT = _bounds(*STEP_TIMEOUTS)
+TASK_TIMEOUT = _bounds(*TASK_TIMEOUTS)
 WITH: Form = {"type": ["object", "string"]}
 WORKFLOW: Form = {
     "anyOf": [
@@ -141,7 +147,7 @@ COMPENSATE: Form = _closed(
         "agent": _ref("name"),
         "with": WITH,
         "retry": RETRY,
-        "timeout": TIMEOUT,
+        "timeout": TASK_TIMEOUT,
     },
     oneOf=[{"required": ["capability"]}, {"required": ["agent"]}],
 )
@@ -226,10 +232,7 @@ OF_TEMPLATES: dict[str, Form] = {
         ),
     ),
     "priority": _of("0 to 100, higher first.", **PRIORITY),
-    "timeout": _of(
-        "How long a session may take.",
-        anyOf=[_ref("duration"), _closed({"total": _ref("duration")})],
-    ),
+    "timeout": _of("How long a session may take.", **_bounds("total")),
     "labels": _of("Given to every session.", **LABELS),
     "concurrency": _of("How many sessions at once under one key.", **CONCURRENCY),
     "rate": _of("How many sessions in a while under one key.", **RATE),
@@ -279,6 +282,5 @@ def _without(key: str, kind: Kind) -> Form:
     """What a step with this key may not have beside it."""
     properties: Form = {each: False for each in MODIFIERS if each not in kind.modifiers}
     if kind.bounded_by is not None:
-        bound = _closed({kind.bounded_by: _ref("duration")})
-        properties["timeout"] = {"anyOf": [_ref("duration"), bound]}
+        properties["timeout"] = _bounds(kind.bounded_by)
     return {"if": {"required": [key]}, "then": {"properties": properties}}

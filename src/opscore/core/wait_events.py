@@ -21,6 +21,17 @@ class StepWaiting:
 
 
 @record
+class WaitFailed:
+    """What the step waited for will not come; its fallback follows."""
+
+    TYPE: ClassVar[str] = "wait.failed"
+    VERSION: ClassVar[int] = 1
+    step: str
+    error_class: str
+    message: str
+
+
+@record
 class StepCancelled:
     """A step that waited will not go on: its session winds down."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from opscore.core import wait_events as ev
 from opscore.core.state import Approval, Inbox, SessionState, Signal, StepState, Vote
+from opscore.core.step_folds import begin_step
 from opscore.core.types import Micros, SessionStatus, StepStatus
 
 
@@ -28,6 +29,14 @@ def _end(step: StepState, status: StepStatus, at: Micros) -> None:
 
 def _step_waiting(state: SessionState, e: ev.StepWaiting, at: Micros) -> None:
     _begin(state, e.step, e.due, at).signal = e.name
+
+
+def _wait_failed(state: SessionState, e: ev.WaitFailed, at: Micros) -> None:
+    step = state.steps[e.step]
+    if step.status is StepStatus.PENDING:
+        begin_step(state, step, at)
+    step.status = StepStatus.RUNNING
+    step.due = None
 
 
 def _step_cancelled(state: SessionState, e: ev.StepCancelled, at: Micros) -> None:
@@ -96,6 +105,7 @@ def _approval_escalated(state: SessionState, e: ev.ApprovalEscalated, at: Micros
 
 WAIT_FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.StepWaiting: _step_waiting,
+    ev.WaitFailed: _wait_failed,
     ev.StepCancelled: _step_cancelled,
     ev.SignalReceived: _signal_received,
     ev.SignalTaken: _signal_taken,

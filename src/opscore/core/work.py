@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
-from opscore.core.kinds.child import create_child
-from opscore.core.kinds.task import create_task
 from opscore.core.progress import Draft, check_output, fail_work, go_on
 from opscore.core.record import record
 from opscore.core.template import FallbackMember, Step
@@ -77,10 +75,8 @@ def _fall_back(draft: Draft, place: Place, error: ErrorInfo) -> None:
     items = draft.state.steps[step.name].items
     item = items[index] if items is not None and index is not None else None
     chosen, member = step.fallback[place.member], place.member + 1
-    if chosen.target is not None:
-        create_task(draft, step, item, index, member, error)
-    elif chosen.child is not None:
-        create_child(draft, step, item, index, member, error)
+    if chosen.begin is not None:
+        chosen.begin(draft, step, item, index, member, error)
     else:
         _value(draft, place, chosen, item, error)
 

@@ -21,7 +21,7 @@ from opscore.core.types import (
 from opscore.engine.gates import Gates, gated_row, terms_text
 from opscore.engine.journal import encode
 from opscore.engine.parents import ENDS, OF_CHILDREN, project_child, tell_children, tell_parent
-from opscore.engine.waits import OF_WAITS, project_wait, project_waits
+from opscore.engine.waits import OF_WAITS, project_wait, project_waits, stop_timers
 from opscore.store.rows import (
     Changes,
     DeadRow,
@@ -217,6 +217,8 @@ class Projection:
 
     def completed(self, state: SessionState, task: TaskState, e: ev.TaskCompleted) -> None:
         self._end_lease(task)
+        if e.ends_step and state.steps[task.step].due is not None:
+            project_wait(self.changes, state, task.step)
 
     def retried(self, state: SessionState, task: TaskState, e: ev.TaskRetried) -> None:
         self._end_lease(task)
@@ -238,6 +240,7 @@ class Projection:
 
     def valued(self, state: SessionState, task: TaskState, e: ev.FallbackValued) -> None:
         """The failed task's row stays as it is; the value belongs to its step."""
+        project_wait(self.changes, state, task.step)
 
     def allowed(self, state: SessionState, task: TaskState, e: ev.TaskAllowed) -> None:
         """The budget is the decider's business; no row shows it."""
@@ -250,14 +253,12 @@ class Projection:
 
     def _of_session(self, state: SessionState, event: ev.SessionEvent) -> None:
         match event:
-            case ev.SessionPaused():
+            case ev.SessionStopping() | ev.WaitFailed():
+                stop_timers(self.changes, state, event)
+            case ev.SessionPaused() | ev.SessionResumed():
+                move = self._dequeue if isinstance(event, ev.SessionPaused) else self._enqueue
                 for task in _available_tasks(state):
-                    self._dequeue(state, task)
-                project_waits(self.changes, state)
-                tell_children(self.changes, state, priority=False)
-            case ev.SessionResumed():
-                for task in _available_tasks(state):
-                    self._enqueue(state, task)
+                    move(state, task)
                 project_waits(self.changes, state)
                 tell_children(self.changes, state, priority=False)
             case ev.SessionUpdated(priority=int() as priority):
@@ -275,6 +276,7 @@ class Projection:
                 project_wait(self.changes, state, event.step)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownArgumentType]
             case _ if isinstance(event, OF_CHILDREN):
                 project_child(self.changes, state, event)
+                project_wait(self.changes, state, state.children[event.child_id].step)
             case _:
                 pass
         if isinstance(event, ev.SessionFailed | ev.SessionCancelled):

@@ -8,12 +8,13 @@ import msgspec
 
 from opscore.core import events as ev
 from opscore.core.state import Approval, SessionState
-from opscore.core.types import Micros, StepStatus, approval_id_of
+from opscore.core.types import Micros, approval_id_of
 from opscore.engine.records import ApprovalRecord, ApprovalStatus
 from opscore.store.rows import ApprovalRow, Changes, TimerRow
 
 OF_WAITS = frozenset(
     {
+        *(ev.StepBounded, ev.ItemFailed, ev.ItemValued),
         *(ev.StepWaiting, ev.StepCompleted, ev.StepFailed, ev.StepCancelled, ev.SignalTaken),
         *(ev.ApprovalRequested, ev.ApprovalApproved, ev.ApprovalEdited, ev.ApprovalEscalated),
         ev.ApprovalDecided,
@@ -26,7 +27,7 @@ def project_wait(changes: Changes, state: SessionState, name: str) -> None:
     """Bring a step's timer and approval up to its state. A paused session has no timers."""
     step = state.steps[name]
     if step.due is not None:
-        if step.status is StepStatus.WAITING and state.paused_at is None:
+        if state.clocked(step):
             changes.set_timer(TimerRow(state.session_id, name, step.due))
         else:
             changes.stop_timer(state.session_id, name)
@@ -36,9 +37,21 @@ def project_wait(changes: Changes, state: SessionState, name: str) -> None:
 
 
 def project_waits(changes: Changes, state: SessionState) -> None:
-    """The same for every step that waits."""
-    for name in state.waits():
+    """The same for every step that waits, or whose work has a bound."""
+    for name in {*state.waits(), *state.bounded()}:
         project_wait(changes, state, name)
+
+
+def stop_timers(
+    changes: Changes, state: SessionState, event: ev.SessionStopping | ev.WaitFailed
+) -> None:
+    """A step that waited in vain has no timer; one of a session that winds down, its grace."""
+    if isinstance(event, ev.WaitFailed):
+        changes.stop_timer(state.session_id, event.step)
+        return
+    for name, step in state.steps.items():
+        if step.due is not None:
+            project_wait(changes, state, name)
 
 
 class ApprovalData(msgspec.Struct, frozen=True):

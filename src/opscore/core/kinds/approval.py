@@ -11,6 +11,7 @@ from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.kinds.kind import Kind, Worst
+from opscore.core.kinds.task import worst_in_turn, worst_of_chain
 from opscore.core.progress import Draft, Refused
 from opscore.core.reading import Reader
 from opscore.core.retry import REJECTED
@@ -313,13 +314,13 @@ def _worst(step: Step) -> Worst:
         if asking.timeout is None:
             return Worst(0, None, ("no timeout of the approval",))
         longest += asking.timeout
-    return Worst(0, longest)
+    return worst_in_turn(Worst(0, longest), worst_of_chain(step, 0))
 
 
 APPROVAL = Kind(
     name="approval",
     keys=("approval",),
-    modifiers=frozenset(),
+    modifiers=frozenset({"fallback"}),
     why_not="a step with 'approval' asks people; its own keys stand inside 'approval'",
     read=_read,
     start=_start,

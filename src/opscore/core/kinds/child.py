@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
-from opscore.core.kinds.kind import Kind
-from opscore.core.progress import Draft, expand
+from opscore.core.kinds.kind import Kind, Worst
+from opscore.core.progress import Draft, bound, expand
 from opscore.core.reading import Reader
 from opscore.core.template import Child, Step
 from opscore.core.trees import is_map
@@ -32,6 +32,8 @@ def read_child(
 
 
 def _start(draft: Draft, step: Step) -> None:
+    if step.timeout.total is not None:
+        bound(draft, step)
     if step.foreach is not None:
         expand(draft, step)
     else:
@@ -95,15 +97,22 @@ def add_child(
     )
 
 
+def _worst(step: Step) -> Worst:
+    assert isinstance(step.work, Child)
+    return Worst(None, None, (f"what workflow {step.work.workflow} does",))
+
+
 CHILD = Kind(
     name="child",
     keys=("workflow",),
     modifiers=frozenset(
         {"with", "foreach", "maxParallel", "failures", "repeat"}
-        | {"retry", "fallback", "priority", "output"}
+        | {"retry", "timeout", "fallback", "priority", "output"}
     ),
-    why_not="bound the session with the workflow's own 'timeout'",
+    why_not="the steps of the workflow have it, each of its own",
     read=read_child,
     start=_start,
     start_item=_start_item,
+    bounded_by="total",
+    worst=_worst,
 )

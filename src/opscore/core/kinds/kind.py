@@ -55,7 +55,7 @@ class Kind:
     `keys` are the keys of a template, one of which a step of this kind has; `modifiers` those of
     `kinds.MODIFIERS` that mean something beside them, and `why_not` says why the others do not.
     `start_item` None: under `foreach`, `start` sees to the items itself. `due` is of kinds whose
-    steps wait. `bounded_by` is the only bound that `timeout` may give, None for those of a task.
+    steps wait. `bounded_by` is the only bound that its `timeout` may give, None for those of a task.
     `worst` is for plans.
     """
 

@@ -10,6 +10,7 @@ from opscore.core import events as ev
 from opscore.core.durations import show_duration
 from opscore.core.expressions import ExpressionScope
 from opscore.core.kinds.kind import Kind, Worst
+from opscore.core.kinds.task import worst_in_turn, worst_of_chain
 from opscore.core.progress import Draft, Refused, step_ended
 from opscore.core.reading import Reader
 from opscore.core.retry import TIMEOUT
@@ -117,13 +118,14 @@ def _since(state: SessionState, step: str) -> int:
 
 def _worst(step: Step) -> Worst:
     total = step.timeout.total
-    return Worst(0, total, () if total is not None else ("no timeout",))
+    waits = Worst(0, total, () if total is not None else ("no timeout",))
+    return worst_in_turn(waits, worst_of_chain(step, 0))
 
 
 SIGNAL = Kind(
     name="signal",
     keys=("signal",),
-    modifiers=frozenset({"timeout"}),
+    modifiers=frozenset({"timeout", "fallback"}),
     why_not="a step with 'signal' waits for a message, no agent runs it",
     read=_read,
     start=_start,

@@ -9,7 +9,7 @@ from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.flow import terms_of
 from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.limits import Terms
-from opscore.core.progress import Draft, expand
+from opscore.core.progress import Draft, bound, expand
 from opscore.core.reading import Reader
 from opscore.core.retry import backoff
 from opscore.core.state import SessionState
@@ -30,6 +30,8 @@ def read_target(
 
 
 def _start(draft: Draft, step: Step) -> None:
+    if step.timeout.total is not None:
+        bound(draft, step)
     if step.foreach is not None:
         expand(draft, step)
     else:
@@ -122,15 +124,37 @@ def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str 
 
 
 def _worst(step: Step) -> Worst:
-    """Every attempt of the task and of its fallbacks' tasks fails as late as it can."""
-    tasks = 1 + sum(isinstance(member.target, Target) for member in step.fallback)
+    return worst_of_chain(step, 1)
+
+
+def worst_of_chain(step: Step, first: int) -> Worst:
+    """The most that `first` tasks and those of the step's fallbacks cost, one after the other.
+
+    Every attempt fails as late as it can.
+    """
+    tasks = first + sum(member.target is not None for member in step.fallback)
     attempts = tasks * step.retry.max_attempts
+    children = tuple(
+        f"what workflow {member.child.workflow} does"
+        for member in step.fallback
+        if member.child is not None
+    )
     longest, queue = step.timeout.attempt, step.timeout.queue
-    if longest is None or queue is None:
-        lacking = ["attempt"] * (longest is None) + ["queue"] * (queue is None)
-        return Worst(attempts, None, tuple(f"no timeout {each}" for each in lacking))
+    lacking = ["attempt"] * (longest is None) + ["queue"] * (queue is None) if tasks else []
+    if longest is None or queue is None or children:
+        why = (*(f"no timeout {each}" for each in lacking), *children)
+        return Worst(None if children else attempts, None if why else 0, why)
     delays = sum(backoff(step.retry, n, _LATEST) for n in range(1, step.retry.max_attempts))
     return Worst(attempts, attempts * (queue + longest) + tasks * delays)
+
+
+def worst_in_turn(first: Worst, then: Worst) -> Worst:
+    """Both, one after the other."""
+    sums = [
+        None if a is None or b is None else a + b
+        for a, b in ((first.attempts, then.attempts), (first.time, then.time))
+    ]
+    return Worst(sums[0], sums[1], (*first.why, *then.why))
 
 
 _LATEST = 1.0

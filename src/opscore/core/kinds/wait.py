@@ -10,12 +10,13 @@ from opscore.core import events as ev
 from opscore.core.durations import HINT, MOMENT_HINT, parse_duration, parse_moment
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.kinds.kind import Kind, Worst
+from opscore.core.kinds.task import worst_in_turn, worst_of_chain
 from opscore.core.progress import Draft
 from opscore.core.reading import Reader
 from opscore.core.template import Step, Value
 from opscore.core.trees import is_map, kind_of
 from opscore.core.types import Micros
-from opscore.core.waiting import complete_wait
+from opscore.core.waiting import complete_wait, fail_wait
 
 NOTHING = Value("", dynamic=False)
 
@@ -29,7 +30,7 @@ class Wait:
 
 
 def _read(reader: Reader, node: Mapping[str, object], where: str, scope: ExpressionScope) -> Wait:
-    found, where, until = node["wait"], f"{where}/wait", False
+    found, step, where, until = node["wait"], where, f"{where}/wait", False
     if is_map(found):
         reader.known_keys(found, where, ("until",))
         if not found:
@@ -42,6 +43,9 @@ def _read(reader: Reader, node: Mapping[str, object], where: str, scope: Express
         what = "the time to wait until" if until else "wait"
         hint = MOMENT_HINT if until else f"{HINT}; or {{until: a time}}"
         reader.fault(where, f"{what} must be text, not {kind_of(found)}", hint)
+    elif not text.dynamic and "fallback" in node:
+        hint = "it is for a time that is computed, and may turn out to be none"
+        reader.fault(f"{step}/fallback", "nothing can go wrong with this wait", hint)
     elif not text.dynamic and _micros(found, until=until) is None:
         hint = MOMENT_HINT if until else HINT
         reader.fault(where, f"'{found[:40]}' is not a {'time' if until else 'duration'}", hint)
@@ -53,7 +57,11 @@ def _micros(text: str, *, until: bool) -> Micros | None:
 
 
 def _start(draft: Draft, step: Step) -> None:
-    due = _due_time(draft, step)
+    try:
+        due = _due_time(draft, step)
+    except ExpressionFailed as failure:
+        fail_wait(draft, step, failure.error_class, str(failure))
+        return
     if due <= draft.now:
         draft.emit(ev.StepCompleted(step.name, draft.encode(step, None)))
     else:
@@ -80,14 +88,15 @@ def _worst(step: Step) -> Worst:
     wait = step.work
     assert isinstance(wait, Wait)
     if wait.until or wait.text.dynamic:
-        return Worst(0, None, ("how long it waits is only known when it runs",))
+        waits = Worst(0, None, ("how long it waits is only known when it runs",))
+        return worst_in_turn(waits, worst_of_chain(step, 0))
     return Worst(0, parse_duration(str(wait.text.tree)))
 
 
 WAIT = Kind(
     name="wait",
     keys=("wait",),
-    modifiers=frozenset(),
+    modifiers=frozenset({"fallback"}),
     why_not="a step with 'wait' only waits, no agent runs it",
     read=_read,
     start=_start,
