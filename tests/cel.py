@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from opscore.core.expressions import ExpressionFailed, SessionView, StepView
+from opscore.core.expressions import AgentView, ExpressionFailed, SessionView, StepView
 from opscore.core.interpolation import read_value
 from opscore.core.template import Value
 from opscore.core.types import ErrorInfo, Json, StepStatus
@@ -28,6 +28,7 @@ class Here:
     item: Json | None = None
     index: int | None = None
     previous: Json | None = None
+    agent: AgentView | None = None
     error: ErrorInfo | None = None
     session: SessionView = SESSION
     outputs: Mapping[str, Json | None] = field(default_factory=dict[str, "Json | None"])

@@ -20,4 +20,11 @@ def train_fast(model: str) -> str:
     return f"{model} trained on a GPU"
 
 
+@plain.task("evaluate")
+@strong.task("evaluate")
+def evaluate(trained: str) -> int:
+    """Whoever does it, a GPU makes the score better, and nothing else."""
+    return 9 if trained.endswith("GPU") else 7
+
+
 AGENTS = [plain, strong]

@@ -27,6 +27,7 @@ class _InputScope:
     index: int | None = None
     error: ErrorInfo | None = None
     previous: Json | None = None
+    agent: None = None
     ancestors: frozenset[str] = frozenset()
 
     @property

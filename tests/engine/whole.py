@@ -126,8 +126,10 @@ class Whole:
         instance: str = "i1",
         slots: int = 1,
         holding: Sequence[tuple[str, int]] | None = (),
+        **more: Any,
     ) -> Worker:
-        details = AgentDetails(agent_name=name, capabilities=tuple(capabilities))
+        """`more`: what else its registration says."""
+        details = AgentDetails(agent_name=name, capabilities=tuple(capabilities), **more)
         agent = await self.engine.lifecycle.register_agent(details)
         worker = Worker(self, agent.agent_id, instance)
         worker.connection = await self.engine.lifecycle.connect(

@@ -58,6 +58,7 @@ RESEARCH = (
 ENDS: dict[str, Any] = {
     "canary-release": {"release": "2026.2", "share": 100},
     "document-pipeline": {"kind": "invoice", "found": {"amount": 12.5}, "told": False},
+    "gpu-training": {"model": "owl trained on a GPU", "score": 9},
     "human-escalation": {"refunded": 120, "by": ["ann", "bob"]},
     "incident-triage": {"severity": "high", "restarted": True},
     "order-payment": "lamp is on its way, 9.50 was paid",

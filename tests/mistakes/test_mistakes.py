@@ -20,6 +20,7 @@ MISTAKES = sorted(FOLDER.glob("*.yaml"))
 SCHEMA = msgspec.json.encode(template_schema())
 
 UNSEEN = {
+    "agent-outside-of-prefer": "needs to read expressions",
     "approval-with-too-large-a-quorum": "needs to count a list",
     "signal-with-a-bad-schema": "needs the schema of schemas",
     "condition-that-is-a-number": "needs the type of an expression",
@@ -36,6 +37,9 @@ UNSEEN = {
     "item-without-foreach": "needs to read expressions",
     "need-twice": "a list of needs may hold any names",
     "needs-itself": "needs the whole graph",
+    "prefer-that-is-a-number": "needs the type of an expression",
+    "prefer-that-sees-the-input": "needs to read expressions",
+    "prefer-with-a-misspelt-field": "needs to read expressions",
     "retry-delays-do-not-fit": "needs to compare two durations",
     "schema-that-fetches": "needs the schema of schemas",
     "step-name-of-the-language": "needs the words of the expression language",

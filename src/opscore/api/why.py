@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import msgspec
+
 from opscore.channels.attempts import moment, moment_or_none
 from opscore.core.template import Target
 from opscore.core.why import InFlight, Reason, Taker
@@ -41,6 +43,8 @@ def _reason(explained: Explained) -> ReasonView:
         count=_of(reason, "count", 0),
         capability=target.capability,
         agent=target.agent,
+        match=None if target.match is None else msgspec.json.decode(target.match),
+        capable=_of(reason, "capable", 0),
         agents=[_load(taker) for taker in takers],
         attempts=[_in_flight(attempt) for attempt in attempts],
         position=_of(reason, "position", 0),

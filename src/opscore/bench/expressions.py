@@ -39,6 +39,7 @@ class _Scope:
     index: int | None = None
     error: ErrorInfo | None = None
     previous: Json | None = None
+    agent: None = None
     ancestors: frozenset[str] = frozenset({"scan"})
 
     @property

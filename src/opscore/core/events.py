@@ -77,7 +77,8 @@ class SessionStarted:
 class TaskCreated:
     """A unit of work for one agent. `due` set: it waits; else it is available at `order`.
 
-    `terms`: the limits under which it must find room before an agent may claim it.
+    `terms`: the limits under which it must find room before an agent may claim it. `match`: what it
+    asks of those agents (`core.match_rules`).
     """
 
     TYPE: ClassVar[str] = "task.created"
@@ -94,6 +95,7 @@ class TaskCreated:
     due: Micros | None = None
     queue_deadline: Micros | None = None
     terms: Terms | None = None
+    match: str | None = None
 
 
 @record

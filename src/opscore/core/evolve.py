@@ -86,6 +86,7 @@ def _task_created(state: SessionState, e: ev.TaskCreated, at: Micros) -> None:
         e.queue_deadline,
         own_priority=e.priority != state.priority,
         terms=e.terms,
+        match=e.match,
         allowance=allowance,
     )
 

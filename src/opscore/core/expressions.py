@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from opscore.core.record import record
 from opscore.core.template import Value
@@ -62,6 +62,21 @@ class SessionView:
     env: Mapping[str, str]
 
 
+@record
+class AgentView:
+    """What matching rules see of an agent: its registration, and what its process is at just now.
+
+    `free`: how many more attempts that process takes.
+    """
+
+    name: str
+    version: str
+    labels: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    state: str = "unknown"
+    free: int = 0
+
+
 class Scope(Protocol):
     """The names an expression may use. JSON stays encoded until something needs it decoded."""
 
@@ -75,6 +90,8 @@ class Scope(Protocol):
     def previous(self) -> Json | None: ...
     @property
     def error(self) -> ErrorInfo | None: ...
+    @property
+    def agent(self) -> AgentView | None: ...
     @property
     def session(self) -> SessionView: ...
     def step(self, name: str) -> StepView | None:

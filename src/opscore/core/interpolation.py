@@ -121,6 +121,20 @@ def read_value(tree: object) -> tuple[Value, list[tuple[Path, str]]]:
     return Value(result, found), mistakes
 
 
+def shown(tree: object) -> object:
+    """The tree as it was written, expressions in their braces."""
+    match tree:
+        case Expression(text):
+            return f"{OPEN} {text} {CLOSE}"
+        case Interpolated(parts):
+            return "".join(part if isinstance(part, str) else str(shown(part)) for part in parts)
+        case _:
+            pass
+    if is_map(tree):
+        return {key: shown(each) for key, each in tree.items()}
+    return [shown(each) for each in tree] if is_list(tree) else tree
+
+
 def expressions_in(value: Value) -> list[tuple[Path, str]]:
     """Every expression of the value with the path to the string that holds it."""
     found: list[tuple[Path, str]] = []

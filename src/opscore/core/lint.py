@@ -42,6 +42,17 @@ OF_ERROR = Known(
 )
 
 
+OF_AGENT = Known(
+    "object",
+    {
+        **dict.fromkeys(("name", "version", "state"), Known("string")),
+        **dict.fromkeys(("labels", "metadata"), Known("object")),
+        "free": Known("integer"),
+    },
+    closed=True,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """A variable with the fields selected from it, and where it stands in its expression."""
@@ -93,6 +104,8 @@ def lint(
         shape = shape_of(each.text)
         if shape is not None:
             look.expression(each, shape, found)
+            if each.truth:
+                look.truth(each, shape, found)
     for step in template.steps.values():
         look.step(step, found)
     return found
@@ -106,6 +119,7 @@ class _Look:
             "input": input,
             "session": OF_SESSION,
             "error": OF_ERROR,
+            "agent": OF_AGENT,
             "index": Known("integer"),
         }
         self._outputs: dict[str, Known] = {}
@@ -163,22 +177,18 @@ class _Look:
     def step(self, step: Step, found: Findings) -> None:
         """The expressions of one step must give what their place takes."""
         where = pointer("steps", step.name)
-        if step.condition is not None:
-            self._truth(step.condition, f"{where}/if", "if", found)
-            if step.condition == "false":
-                message = f"step '{step.name}' never runs: its 'if' is always false"
-                found.warnings.append(Fault(f"{where}/if", message))
-        if step.repeat is not None:
-            self._truth(step.repeat.until, f"{where}/repeat/until", "until", found)
+        if step.condition == "false":
+            message = f"step '{step.name}' never runs: its 'if' is always false"
+            found.warnings.append(Fault(f"{where}/if", message))
         self._whole(step.foreach, f"{where}/foreach", LISTS, found)
         self._whole(step.with_, f"{where}/with", MAPPINGS, found)
 
-    def _truth(self, text: str, where: str, word: str, found: Findings) -> None:
-        shape = self._shape_of(text)
-        kind = None if shape is None else self._of_shape(shape).kind
+    def truth(self, seen: SeenExpression, shape: Shape, found: Findings) -> None:
+        """A condition must give true or false."""
+        kind = self._of_shape(shape).kind
         if kind not in (None, "boolean"):
-            message = f"'{word}' gives true or false, and this gives {KIND_WORDS[kind]}"
-            found.faults.append(Fault(where, message, "compare it with something"))
+            message = f"{seen.truth} gives true or false, and this gives {KIND_WORDS[kind]}"
+            found.faults.append(Fault(seen.where, message, "compare it with something"))
 
     def _whole(
         self, value: Value | None, where: str, wanted: tuple[str, Sequence[str]], found: Findings

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TypeVar
 
 from opscore.core.types import Micros
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Hashable)
+
+
+Ranks = Mapping[Q, Mapping[str, tuple[float, ...]]]
+"""By queue and instance: the lowest comes first."""
 
 
 @dataclass(slots=True)
@@ -28,16 +33,23 @@ class Slots:
     idle_since: Micros
 
 
-def assign(tasks: Sequence[tuple[Q, T]], instances: Iterable[Slots]) -> list[tuple[T, str]]:
+def assign(
+    tasks: Sequence[tuple[Q, T]], instances: Iterable[Slots], ranks: Ranks[Q] | None = None
+) -> list[tuple[T, str]]:
     """Pair tasks, given in order with their queue, with instance ids. Uses up `Slots.free`.
 
-    A task that no instance with a free slot serves is left out.
+    A task that no instance with a free slot serves is left out. Where a queue has `ranks` of
+    instances, one with a lower rank comes before all others.
     """
     by_id = {slots.instance_id: slots for slots in instances if slots.free > 0}
     heaps = _heaps({queue for queue, _ in tasks}, by_id)
+    levels = {queue: _levels(by_id, queue, of) for queue, of in ranks.items()} if ranks else None
     pairs: list[tuple[T, str]] = []
     for queue, task in tasks:
-        slots = _best(heaps[queue], by_id)
+        if levels and queue in levels:
+            slots = _best_of(levels[queue], by_id)
+        else:
+            slots = _best(heaps[queue], by_id)
         if slots is not None:
             slots.free -= 1
             pairs.append((task, slots.instance_id))
@@ -57,6 +69,24 @@ def _heaps(queues: set[Hashable], by_id: Mapping[str, Slots]) -> dict[Hashable, 
         heaps[queue] = [_rank(s) for s in by_id.values() if queue in s.queues]
         heapify(heaps[queue])
     return heaps
+
+
+def _levels(
+    by_id: Mapping[str, Slots], queue: Hashable, ranks: Mapping[str, tuple[float, ...]]
+) -> list[_Heap]:
+    """The instances of one queue, in heaps by their ranks."""
+    levels: dict[tuple[float, ...], dict[str, Slots]] = {}
+    for instance_id, slots in by_id.items():
+        levels.setdefault(ranks.get(instance_id, (inf,)), {})[instance_id] = slots
+    return [_heaps({queue}, levels[rank])[queue] for rank in sorted(levels)]
+
+
+def _best_of(levels: Sequence[_Heap], by_id: Mapping[str, Slots]) -> Slots | None:
+    for heap in levels:
+        slots = _best(heap, by_id)
+        if slots is not None:
+            return slots
+    return None
 
 
 def _best(heap: _Heap, by_id: Mapping[str, Slots]) -> Slots | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from opscore.core.expressions import ExpressionScope
 from opscore.core.kinds.child import create_child, read_child
 from opscore.core.kinds.task import create_task, read_target
+from opscore.core.match_rules import read_match
 from opscore.core.policies import RetryKeys, TimeoutKeys, make_retry, read_retry, read_timeout
 from opscore.core.reading import Reader
 from opscore.core.template import Compensation, Expression, FallbackMember, Repeat, Timeouts, Value
@@ -188,11 +189,14 @@ def _read_member(
     node = reader.mapping(member, where, "a fallback")
     if node is None:
         return None
-    reader.known_keys(node, where, (*MEMBERS, "with"))
+    reader.known_keys(node, where, (*MEMBERS, "with", "match"))
     kinds = [kind for kind in MEMBERS if kind in node]
     if len(kinds) != 1:
         reader.fault(where, f"a fallback is exactly one of {', '.join(MEMBERS)}")
         return None
+    if "match" in node and kinds not in (["capability"], ["agent"]):
+        hint = "it chooses among the agents that have a capability"
+        reader.fault(f"{where}/match", f"'match' means nothing beside '{kinds[0]}'", hint)
     if kinds == ["value"]:
         if "with" in node:
             hint = "the value is computed, no agent runs it"
@@ -203,4 +207,5 @@ def _read_member(
         child = read_child(reader, node, where, scope)
         return FallbackMember(child=child, with_=with_, begin=create_child)
     target = read_target(reader, node, where, scope)
-    return FallbackMember(target=target, with_=with_, begin=create_task)
+    match = read_match(reader, node, where, scope)
+    return FallbackMember(target=target, with_=with_, match=match, begin=create_task)

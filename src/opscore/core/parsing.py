@@ -24,7 +24,6 @@ from opscore.core.schedule import CalendarOf, read_schedule
 from opscore.core.steps import (
     SESSION_NAMES,
     STEP_KEYS,
-    STEP_KEYS_NOT_YET,
     Defaults,
     Surroundings,
     read_priority,
@@ -161,7 +160,7 @@ def _read_defaults(reader: Reader, node: Mapping[str, object]) -> Defaults:
     found = reader.mapping(node["defaults"], "/defaults", "defaults") if "defaults" in node else {}
     if not found:
         return Defaults()
-    not_here = {key for key in (*STEP_KEYS, *STEP_KEYS_NOT_YET) if key not in DEFAULT_KEYS}
+    not_here = {key for key in STEP_KEYS if key not in DEFAULT_KEYS}
     for key in not_here & found.keys():
         hint = f"defaults may hold: {', '.join(DEFAULT_KEYS)}"
         reader.fault("/defaults" + pointer(key), f"'{key}' cannot be a default", hint)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opscore.core.kinds.kind import Worst
+from opscore.core.match_rules import words_of
 from opscore.core.template import Step, Target, Template
 from opscore.core.trees import is_list
 from opscore.core.types import Micros
@@ -122,7 +123,10 @@ def _planned(step: Step, wave: int, given: Given) -> PlannedStep:
 
 def _target(step: Step) -> str:
     work = step.work
-    return (work.capability or work.agent or "") if isinstance(work, Target) else ""
+    if not isinstance(work, Target):
+        return ""
+    asked = "" if step.match is None else words_of(step.match)
+    return f"{work.capability or work.agent or ''}{f', {asked}' if asked else ''}"
 
 
 def _rounds(count: int | None, max_parallel: int | None) -> int | None:

@@ -30,10 +30,14 @@ MAX_LABELS = 64
 
 @dataclass(frozen=True, slots=True)
 class SeenExpression:
-    """An expression of the template and the pointer to where it stands."""
+    """An expression of the template and the pointer to where it stands.
+
+    `truth`: the name of the condition that it is, if it is one.
+    """
 
     text: str
     where: str
+    truth: str = ""
 
 
 @dataclass(slots=True)
@@ -162,9 +166,9 @@ class Reader:
             self.fault(where, f"'with' must be a mapping, not {kind_of(node)}")
         return value
 
-    def expression(self, text: str, where: str, scope: ExpressionScope) -> None:
-        """Check one expression, and remember it for `core.lint`."""
-        self.seen.append(SeenExpression(text, where))
+    def expression(self, text: str, where: str, scope: ExpressionScope, truth: str = "") -> None:
+        """Check one expression, and remember it for `core.lint`. `truth`: see `SeenExpression`."""
+        self.seen.append(SeenExpression(text, where, truth))
         if not text:
             self.fault(where, "empty expression")
         elif len(text) > MAX_EXPRESSION:
@@ -187,7 +191,7 @@ class Reader:
             hint = "write ${{ … }} around all of it"
             self.fault(where, f"{what} must be one expression", hint)
             return None
-        self.expression(text, where, scope)
+        self.expression(text, where, scope, what)
         return text
 
     def strings(self, node: object, where: str, what: str) -> list[tuple[str, str]]:

@@ -31,6 +31,10 @@ class StepScope:
         return self.state.input
 
     @property
+    def agent(self) -> None:
+        """Which agent takes its tasks is not known to a step."""
+
+    @property
     def session(self) -> SessionView:
         """The session's own facts."""
         s = self.state

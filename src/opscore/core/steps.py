@@ -11,6 +11,7 @@ from opscore.core.flow import read_concurrency, read_rate
 from opscore.core.kinds import KIND_KEYS, KIND_OF, MODIFIERS
 from opscore.core.kinds.kind import Kind
 from opscore.core.kinds.task import TASK
+from opscore.core.match_rules import read_match
 from opscore.core.modifiers import (
     NOTHING,
     read_compensate,
@@ -71,7 +72,6 @@ STEP_KEYS = (
     *MODIFIERS,
     *("labels", "description"),
 )
-STEP_KEYS_NOT_YET = ("match",)
 SESSION_NAMES = frozenset({"input", "session", "steps"})
 LOOP_NAMES = {
     "foreach": frozenset({"item", "index"}),
@@ -129,7 +129,7 @@ def read_step_name(reader: Reader, name: str, where: str) -> None:
 def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Surroundings) -> Step:
     """One step. What is refused is noted; the record then holds a harmless default."""
     where = pointer("steps", name)
-    reader.known_keys(node, where, STEP_KEYS, STEP_KEYS_NOT_YET)
+    reader.known_keys(node, where, STEP_KEYS)
     kind = _read_kind(reader, node, where, bound=name in around.bound)
     when = read_when(reader, node, where)
     own = frozenset({"error"}) if when is not When.COMPLETED else frozenset[str]()
@@ -162,6 +162,7 @@ def read_step(reader: Reader, name: str, node: Mapping[str, object], around: Sur
         repeat=read_repeat(reader, node, where, scope),
         concurrency=read_concurrency(reader, node, where, scope),
         rate=read_rate(reader, node, where, scope),
+        match=read_match(reader, node, where, scope),
         compensate=read_compensate(
             reader, node, where, around.undoing(name), around.defaults.timeout
         ),

@@ -73,10 +73,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom a task is for: a capability, or one agent by name."""
+    """Whom a task is for: a capability, or one agent by name.
+
+    `match`: what it asks of those with the capability (`core.match_rules`), as canonical JSON.
+    """
 
     capability: str | None = None
     agent: str | None = None
+    match: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +102,14 @@ May raise ExpressionFailed.
 class FallbackMember:
     """One member of a fallback chain: another target, a workflow, or a constant or computed value.
 
-    `with_` None: the step's own. `begin` None: a value, there is no work.
+    `with_` None: the step's own. `match`: its own, if it has one. `begin` None: there is no work.
     """
 
     target: Target | None = None
     value: Value | None = None
     with_: Value | None = None
     child: Child | None = None
+    match: Value | None = None
     begin: Begin | None = field(default=None, compare=False)
 
 
@@ -173,6 +178,7 @@ class Step:
     repeat: Repeat | None = None
     concurrency: Concurrency | None = None
     rate: Rate | None = None
+    match: Value | None = None
     compensate: Compensation | None = None
     output_schema: Json | None = None
     child_retry: RetryPolicy = RetryPolicy(max_attempts=1)

@@ -12,6 +12,7 @@ from typing import Any
 from opscore.core.backoffs import BACKOFFS
 from opscore.core.kinds import KIND_KEYS, KINDS, MODIFIERS
 from opscore.core.kinds.kind import Kind
+from opscore.core.match_rules import RULES
 from opscore.core.modifiers import MAX_FALLBACKS
 from opscore.core.parsing import DEFAULT_KEYS, MAX_STEPS, TEMPLATE_KEYS
 from opscore.core.policies import MAX_ATTEMPTS, STEP_TIMEOUTS, TASK_TIMEOUTS
@@ -125,6 +126,7 @@ APPROVAL: Form = _closed(
         }
     ],
 )
+MATCH: Form = _closed({rule.key: dict(rule.schema) for rule in RULES}, minProperties=1)
 KINDS_OF_MEMBERS = ("capability", "agent", "workflow", "value")
 FALLBACK: Form = {
     "type": "array",
@@ -137,8 +139,10 @@ FALLBACK: Form = {
             "workflow": WORKFLOW,
             "value": True,
             "with": WITH,
+            "match": MATCH,
         },
         oneOf=[{"required": [key]} for key in KINDS_OF_MEMBERS],
+        dependentRequired={"match": ["capability"]},
     ),
 }
 COMPENSATE: Form = _closed(
@@ -163,7 +167,6 @@ RATE: Form = _closed(
     {"key": {"type": "string"}, "limit": POSITIVE, "per": _ref("duration")},
     required=["key", "limit", "per"],
 )
-MATCH: Form = _closed({"labels": LABELS, "prefer": {"type": "string"}})
 SCHEDULE: Form = _closed(
     {
         "cron": {"type": "string"},
@@ -269,7 +272,11 @@ def _step() -> Form:
     return _closed(
         {key: OF_STEPS.get(key, True) for key in STEP_KEYS},
         oneOf=[{"required": [key]} for key in KIND_KEYS],
-        dependentRequired={"maxParallel": ["foreach"], "failures": ["foreach"]},
+        dependentRequired={
+            "maxParallel": ["foreach"],
+            "failures": ["foreach"],
+            "match": ["capability"],
+        },
         allOf=[
             {"not": {"required": ["foreach", "repeat"]}},
             {"if": {"required": ["when"], **beyond_completed}, "then": {"required": ["needs"]}},

@@ -38,12 +38,14 @@ class Taker:
 class Facts:
     """What the outside knows.
 
-    Who could take tasks; how many tasks stand before one; which limit has no room for one.
+    Who could take tasks, and how many have the capability when nobody could; how many tasks stand
+    before one; which limit has no room for one.
     """
 
     takers: Mapping[Target, Sequence[Taker]]
     ahead: Mapping[str, int]
     shut: Mapping[str, Shut] = field(default_factory=dict[str, Shut])
+    capable: Mapping[Target, int] = field(default_factory=dict[Target, int])
 
 
 @record
@@ -60,7 +62,10 @@ class Group:
 
 @record
 class NoAgent:
-    """Nobody who is registered could ever take these tasks."""
+    """Nobody who is registered could ever take these tasks.
+
+    `capable` have the capability, and not what else is asked.
+    """
 
     KIND: ClassVar[str] = "no_agent"
     step: str
@@ -68,6 +73,7 @@ class NoAgent:
     tasks: tuple[str, ...]
     count: int
     target: Target
+    capable: int = 0
 
 
 @record
@@ -249,7 +255,9 @@ def queued(state: SessionState, task_id: str | None = None) -> list[Group]:
 
 def target_of(task: TaskState) -> Target:
     """Whom a task is for: one agent by name, or whoever has the capability."""
-    return Target(agent=task.agent) if task.agent is not None else Target(task.capability)
+    if task.agent is not None:
+        return Target(agent=task.agent)
+    return Target(task.capability, match=task.match)
 
 
 def _tasks(state: SessionState, task_id: str | None, status: TaskStatus) -> list[TaskState]:
@@ -307,7 +315,7 @@ def _queued(group: Group, facts: Facts) -> Reason:
         return _shut(shut, step, since, named, len(tasks))
     takers = tuple(facts.takers.get(target, ()))
     if not takers:
-        return NoAgent(step, since, named, len(tasks), target)
+        return NoAgent(step, since, named, len(tasks), target, facts.capable.get(target, 0))
     position = facts.ahead.get(tasks[0].task_id, 0) + 1
     free = any(taker.availability is Availability.AVAILABLE for taker in takers)
     kind = InQueue if free else NobodyFree

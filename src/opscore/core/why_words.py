@@ -10,6 +10,7 @@ from typing import assert_never
 from opscore.core import why
 from opscore.core.agent import Availability
 from opscore.core.durations import show_duration
+from opscore.core.match_rules import choice_of
 from opscore.core.template import Target
 from opscore.core.types import SECOND, ErrorInfo, Micros, Phase
 
@@ -60,7 +61,7 @@ def _of_session(reason: why.Children | why.Paused | why.WindingDown | why.GoingO
 def _queued(reason: why.NoAgent | why.NobodyFree | why.InQueue) -> str:
     match reason:
         case why.NoAgent():
-            return nobody(reason.target, ())
+            return nobody(reason.target, (), reason.capable)
         case why.NobodyFree():
             return f"{nobody(reason.target, reason.takers)}{_place(reason.position)}"
         case why.InQueue():
@@ -86,8 +87,14 @@ def limit_full(key: str, in_use: int, limit: int, holders: Sequence[tuple[str, i
     return f"{in_use} of {limit} are running under the limit {key} ({_some(named, in_use)})"
 
 
-def nobody(target: Target, takers: Sequence[why.Taker]) -> str:
-    """Why a task for this target has no taker, given all who could be."""
+def nobody(target: Target, takers: Sequence[why.Taker], capable: int = 0) -> str:
+    """Why a task for this target has no taker, given all who could be.
+
+    `capable`: how many have the capability, when none of them has what else is asked.
+    """
+    if not takers and capable:
+        agents = "1 agent provides" if capable == 1 else f"{capable} agents provide"
+        return f"{agents} {target.capability}, none has {_asked(target)}"
     if not takers:
         return f"no agent {_wanted(target)} is registered"
     if target.agent is not None:
@@ -101,7 +108,13 @@ def nobody(target: Target, takers: Sequence[why.Taker]) -> str:
 def _wanted(target: Target) -> str:
     if target.agent is not None:
         return f"named {target.agent}"
-    return f"with the capability {target.capability}"
+    asked = _asked(target)
+    return f"with the capability {target.capability}" + (f" and {asked}" if asked else "")
+
+
+def _asked(target: Target) -> str:
+    """What a target asks of agents beyond the capability: `labels {gpu: a100}`."""
+    return "" if target.match is None else choice_of(target.match).words
 
 
 def _who_is_busy(takers: Sequence[why.Taker]) -> str:

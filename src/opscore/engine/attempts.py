@@ -184,6 +184,7 @@ class Attempts:
             queues=queues,
             max_in_flight=slots,
             receiver=poll,
+            agent=agent,
             idle_since=self._t.now(),
             once=True,
             draining=agent.state is AgentState.DRAINING,

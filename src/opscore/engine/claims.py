@@ -11,7 +11,7 @@ import structlog
 
 from opscore.core import commands as cmd
 from opscore.core.errors import Corrupted
-from opscore.core.matching import assign
+from opscore.core.matching import Ranks, assign
 from opscore.core.types import TaskStatus
 from opscore.engine.gating import let_through, want_gated
 from opscore.engine.records import ClaimedAttempt
@@ -139,11 +139,12 @@ def claim_for(
     candidates: list[Candidate],
     seats: Mapping[str, Seat],
     span_id: Callable[[], str],
+    ranks: Ranks[Queue] | None = None,
 ) -> Claimed:
     """Candidates for the free slots of seats (by instance), in the order of their places."""
     claimed = Claimed()
     candidates.sort(key=lambda pair: _by_place(pair[1]))
-    for row, instance_id in assign(candidates, [seat.slots() for seat in seats.values()]):
+    for row, instance_id in assign(candidates, [seat.slots() for seat in seats.values()], ranks):
         pool.take(row)
         claimed.given.add(row.task_id)
         attempt = _claim(unit, row, seats[instance_id], span_id)

@@ -41,11 +41,17 @@ def follow(dispatcher: Dispatcher, agent: Agent) -> None:
     queues = queues_of(agent.namespace, agent.agent_name, agent.capabilities)
     draining = agent.state is AgentState.DRAINING
     for seat in dispatcher.seats(agent.agent_id):
-        told = seat.draining
-        if seat.queues != queues or seat.draining != draining:
+        told, before = seat.draining, seat.agent
+        seat.agent = agent
+        if seat.draining != draining or not _same_offer(before, agent):
             dispatcher.serve(seat, queues, draining=draining)
         if draining and not told:
             seat.receiver.drain(_why_draining(agent))
+
+
+def _same_offer(before: Agent | None, agent: Agent) -> bool:
+    """Whether the same tasks are for it as before."""
+    return before is not None and before.content == agent.content
 
 
 class Connection:
@@ -118,6 +124,7 @@ class Connection:
             queues=queues_of(agent.namespace, agent.agent_name, agent.capabilities),
             max_in_flight=self._max_in_flight,
             receiver=self._receiver,
+            agent=agent,
             idle_since=now,
             holding=dict(owned),
             draining=agent.state is AgentState.DRAINING,

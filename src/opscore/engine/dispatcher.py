@@ -40,7 +40,7 @@ class Dispatcher:
         self._writer = writer
         self._span_id = span_id
         self._chance = chance
-        self._seats = Seats()
+        self._seats = Seats(writer.expressions)
         self._uncommitted = Uncommitted()
         self._woken: dict[Queue, int] = {}
         self._wakes = 0
@@ -145,6 +145,8 @@ class Dispatcher:
         """
         if seat.free <= 0:
             return []
+        standing = {*self._woken, *self._uncommitted.leaving, *self._writer.gates.queues}
+        seat.queues |= self._seats.fitting(seat, standing)
         return await self._writer.submit(ClaimTasks(seat, self._span_id, self._uncommitted))
 
     def _match(self) -> Match:

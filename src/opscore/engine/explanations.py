@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from opscore.core.agent import Availability
@@ -105,7 +105,14 @@ class Explanations:
             target: [replace(t, busy_with=tuple(working[t.agent_id])) for t in found]
             for target, found in takers.items()
         }
-        return Facts(named, ahead, self._shut(groups))
+        return Facts(named, ahead, self._shut(groups), self._capable(state.namespace, named))
+
+    def _capable(
+        self, namespace: str, takers: Mapping[Target, Sequence[Taker]]
+    ) -> dict[Target, int]:
+        """Where tasks choose, and nobody is to their liking: among how many."""
+        vain = [target for target, found in takers.items() if target.match and not found]
+        return {t: len(self._takers(namespace, Target(t.capability))) for t in vain}
 
     def _shut(self, groups: Sequence[Group]) -> dict[str, Shut]:
         """The limits without room for the first of each group."""

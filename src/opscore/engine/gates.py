@@ -305,6 +305,11 @@ class Gates:
         """Who waits in a line."""
         return list(self._lines[name].waiting()) if name in self._lines else []
 
+    @property
+    def queues(self) -> Iterable[tuple[str, str]]:
+        """The queues of which somebody may be let through."""
+        return self._open
+
     # -- what people ask --------------------------------------------------------------------
 
     def shut(self, task_id: str, now: Micros) -> Shut | None:

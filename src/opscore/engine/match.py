@@ -89,7 +89,8 @@ class Match:
             return
         queues = {queue for queue, _ in candidates}
         seats = self._takers(unit, queues)
-        claimed = claim_for(unit, pool, candidates, seats, self._span_id)
+        ranks = self._seats.ranks(queues)
+        claimed = claim_for(unit, pool, candidates, seats, self._span_id, ranks)
         pass_over(unit, offered, claimed)
         unit.undone.append(lambda: self._wake(queues))
         self._settle_woken(unit, standing, claimed.given)

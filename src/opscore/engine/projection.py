@@ -39,14 +39,26 @@ _row = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVa
 """A NamedTuple's own constructor is a Python function: 0.42 µs for six fields, against 0.17."""
 
 
-def queue_name(capability: str | None, agent: str | None) -> str:
-    """The queue of a task: that of the one agent it names, or that of its capability."""
+MATCHED = "match:"
+"""How the queues of tasks begin that choose among the agents with a capability."""
+
+
+def queue_name(capability: str | None, agent: str | None, match: str | None = None) -> str:
+    """The queue of a task: that of the one agent it names, or that of its capability.
+
+    Tasks that ask the same of agents have a queue of their own.
+    """
+    if match is not None:
+        return f"{MATCHED}[{msgspec.json.encode(capability).decode()},{match}]"
     return f"agent:{agent}" if agent is not None else f"cap:{capability}"
 
 
 def queue_target(queue: str) -> Target:
     """Whom the tasks of a queue are for."""
     kind, _, name = queue.partition(":")
+    if kind == "match":
+        capability, match = msgspec.json.decode(name, type=tuple[str, msgspec.Raw])
+        return Target(capability, match=bytes(match).decode())
     return Target(name) if kind == "cap" else Target(agent=name)
 
 
@@ -54,7 +66,7 @@ def ready_row(state: SessionState, task: TaskState) -> ReadyRow:
     """A task's place in its queue."""
     fields = (
         state.namespace,
-        queue_name(task.capability, task.agent),
+        queue_name(task.capability, task.agent, task.match),
         task.order,
         task.task_id,
         state.session_id,

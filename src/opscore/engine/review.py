@@ -10,9 +10,12 @@ import msgspec
 from opscore.core.agent import Agent
 from opscore.core.errors import Fault
 from opscore.core.lint import Findings
+from opscore.core.match_rules import choice_of
 from opscore.core.reading import suggest
-from opscore.core.template import Expression, Interpolated, Step, Target, Template
+from opscore.core.template import Expression, Interpolated, Step, Target, Template, Value
 from opscore.core.trees import is_list, is_map, pointer
+from opscore.core.why_words import nobody
+from opscore.engine.choosers import agent_view
 from opscore.engine.registry import Registry
 from opscore.json_schema import check_schema, validate_partly
 
@@ -28,23 +31,25 @@ def review(template: Template, registry: Registry, namespace: str) -> Findings:
     """
     found = Findings()
     agents = registry.agents(namespace)
-    for where, step, target in _targets(template):
+    for where, step, target, match in _targets(template):
         missing = _nobody(target, agents)
         if missing:
             key = "capability" if target.capability is not None else "agent"
             found.warnings.append(replace(missing, pointer=where + pointer(key)))
+        elif match is not None and not match.dynamic:
+            found.warnings += _nobody_fits(target, match, agents, where)
         _check_input(step, target, agents, found)
     return found
 
 
-def _targets(template: Template) -> Iterator[tuple[str, Step, Target]]:
+def _targets(template: Template) -> Iterator[tuple[str, Step, Target, Value | None]]:
     for step in template.steps.values():
         where = pointer("steps", step.name)
         if isinstance(step.work, Target):
-            yield where, step, step.work
+            yield where, step, step.work, step.match
         for at, member in enumerate(step.fallback):
             if member.target is not None:
-                yield f"{where}/fallback/{at}", step, member.target
+                yield f"{where}/fallback/{at}", step, member.target, member.match
 
 
 def _nobody(target: Target, agents: Sequence[Agent]) -> Fault | None:
@@ -57,6 +62,17 @@ def _nobody(target: Target, agents: Sequence[Agent]) -> Fault | None:
         hint = suggest(target.agent, names) or "its tasks wait until it registers"
         return Fault("", f"no agent named '{target.agent}' is registered", hint)
     return None
+
+
+def _nobody_fits(
+    target: Target, match: Value, agents: Sequence[Agent], where: str
+) -> Iterator[Fault]:
+    """Some have the capability, and none what else is asked, as far as that is written."""
+    text = msgspec.json.encode(match.tree).decode()
+    capable = [agent for agent in agents if target.capability in agent.capabilities]
+    if not any(choice_of(text).fits(agent_view(agent)) for agent in capable):
+        told = nobody(replace(target, match=text), (), len(capable))
+        yield Fault(f"{where}/match", told, "its tasks wait until one registers")
 
 
 def _check_input(step: Step, target: Target, agents: Sequence[Agent], found: Findings) -> None:

@@ -9,10 +9,12 @@ import structlog
 from opscore.core import agent as core
 from opscore.core.agent import Agent, Availability
 from opscore.core.errors import Refusal
+from opscore.core.match_rules import choice_of
 from opscore.core.template import Target
 from opscore.core.types import Micros
 from opscore.core.why import Taker
 from opscore.engine.agent_requests import Arrive, Depart, EndDrain, GoOffline
+from opscore.engine.choosers import agent_view
 from opscore.engine.connections import Floor
 from opscore.engine.presence import Instance
 from opscore.engine.requests import Beat
@@ -168,6 +170,9 @@ class RollCall:
             agents = [] if named is None else [named]
         else:
             agents = registry.capable(namespace, target.capability or "")
+        if target.match is not None:
+            choice = choice_of(target.match)
+            agents = [agent for agent in agents if choice.fits(agent_view(agent))]
         return [self._taker(agent) for agent in agents]
 
     def _taker(self, agent: Agent) -> Taker:

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from opscore.core.agent import Availability
+from opscore.core.agent import Agent, Availability
+from opscore.core.expressions import Expressions
 from opscore.core.matching import Slots
 from opscore.core.types import Micros
-from opscore.engine.projection import queue_name
+from opscore.engine.choosers import Choosers, Queue, Ranks
+from opscore.engine.projection import MATCHED, queue_name
 from opscore.engine.records import ClaimedAttempt
 
-Queue = tuple[str, str]
-"""(namespace, queue name)."""
+QUEUES_KNOWN = 1_000
+"""Queues of tasks that choose; a label that is computed may make a great many of them."""
 
 
 class Receiver(Protocol):
@@ -55,6 +57,7 @@ class Receiver(Protocol):
 class Seat:
     """One connected instance. `holding`: attempts it was given that are not over.
 
+    `agent` is whose it is, as last heard of: what tasks may ask of their agents.
     `why`: what keeps an agent that we call from taking more. `once`: it takes the attempts of one claim, and no more after that.
     """
 
@@ -67,6 +70,7 @@ class Seat:
     idle_since: Micros
     holding: dict[str, int] = field(default_factory=dict[str, int])
     draining: bool = False
+    agent: Agent | None = None
     why: Availability | None = None
     once: bool = False
     served: bool = False
@@ -91,9 +95,14 @@ def queues_of(namespace: str, agent_name: str, capabilities: Iterable[str]) -> f
 
 
 class Seats:
-    """All seats by instance, and those with a free slot by queue."""
+    """All seats by instance, and those with a free slot by queue.
 
-    def __init__(self) -> None:
+    The queues of tasks that choose among agents are not known to seats when they are taken. Such a
+    queue is listed with the seats that fit when somebody first asks for it.
+    """
+
+    def __init__(self, expressions: Expressions) -> None:
+        self._choosers = Choosers(expressions)
         self._seats: dict[str, Seat] = {}
         self._free: dict[Queue, dict[str, Seat]] = {}
         self._serving = Counter[Queue]()
@@ -104,6 +113,7 @@ class Seats:
         if old is not None:
             self.remove(old)
         self._seats[seat.instance_id] = seat
+        seat.queues |= self._choosers.of(seat)
         self._serving.update(seat.queues)
         self.list(seat)
         return old
@@ -118,10 +128,13 @@ class Seats:
     def serve(self, seat: Seat, queues: frozenset[Queue], *, draining: bool) -> None:
         """What the seat takes from now on."""
         self.unlist(seat)
-        if self.has(seat):
+        seated = self.has(seat)
+        if seated:
             self._no_more(seat)
-            self._serving.update(queues)
         seat.queues, seat.draining = queues, draining
+        seat.queues |= self._choosers.of(seat)
+        if seated:
+            self._serving.update(seat.queues)
         self.list(seat)
 
     def _no_more(self, seat: Seat) -> None:
@@ -161,12 +174,47 @@ class Seats:
 
     def served(self, queue: Queue) -> bool:
         """Whether somebody takes tasks of this queue, be it that all are busy now."""
-        return queue in self._serving
+        return queue in self._serving or (self._learn(queue) and queue in self._serving)
 
     def any_free(self, queue: Queue) -> bool:
         """Whether somebody would take a task of this queue now."""
-        return queue in self._free
+        return queue in self._free or (self._learn(queue) and queue in self._free)
 
     def free(self, queue: Queue, most: int) -> list[Seat]:
-        """Seats with a free slot for this queue, `most` of them."""
+        """Seats with a free slot for this queue, `most` of them; who is preferred comes first."""
+        if queue[1].startswith(MATCHED):
+            self._learn(queue)
+            return self._choosers.sorted(queue, self._free.get(queue, {}).values())[:most]
         return [*islice(self._free.get(queue, {}).values(), most)]
+
+    def ranks(self, queues: Iterable[Queue]) -> Ranks:
+        """Which instances come first, for those queues whose tasks prefer some."""
+        return self._choosers.ranks(queues, self._free) if self._choosers else {}
+
+    def fitting(self, seat: Seat, queues: Iterable[Queue]) -> frozenset[Queue]:
+        """Which of those queues a seat serves whose tasks choose; it needs no place here."""
+        choosing = {queue for queue in queues if queue[1].startswith(MATCHED)}
+        for queue in choosing:
+            self._learn(queue)
+        return self._choosers.of(seat) & choosing if choosing else frozenset()
+
+    def _learn(self, queue: Queue) -> bool:
+        """List a queue whose tasks choose, if it is new, with the seats that they may choose."""
+        if not queue[1].startswith(MATCHED) or queue in self._choosers:
+            return False
+        if len(self._choosers) >= QUEUES_KNOWN:
+            self._unlearn()
+        chooser = self._choosers.add(queue)
+        for seat in self._seats.values():
+            if chooser.may_take(seat):
+                seat.queues |= {queue}
+                self._serving[queue] += 1
+                self.list(seat)
+        return True
+
+    def _unlearn(self) -> None:
+        """Too many are known: each is learned again when somebody asks for it."""
+        known = frozenset(self._choosers)
+        self._choosers.clear()
+        for seat in list(self._seats.values()):
+            self.serve(seat, seat.queues - known, draining=seat.draining)

@@ -133,7 +133,9 @@ class Sweeper:
         elif shut is not None:
             why = f"the rate {shut.key} is used up"
         else:
-            why = nobody(target, self._takers(row.namespace, target))
+            plain = Target(target.capability, target.agent)
+            capable = len(self._takers(row.namespace, plain)) if target.match else 0
+            why = nobody(target, self._takers(row.namespace, target), capable)
         return OnSession(row.session_id, cmd.QueueTimeout(row.task_id, why))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import structlog
 
 from opscore.core.errors import Refusal, Unavailable
+from opscore.core.expressions import Expressions
 from opscore.engine.gates import Gates
 from opscore.engine.repeats import CURRENT
 from opscore.engine.unit import Means, Unit
@@ -119,6 +120,11 @@ class Writer:
     def gates(self) -> Gates:
         """The limits as the batches decide them."""
         return self._means.gates
+
+    @property
+    def expressions(self) -> Expressions:
+        """What evaluates expressions."""
+        return self._means.expressions
 
     def end_batches_with(self, command: Callable[[], Command[None]]) -> None:
         """Every batch from now on ends with a command that this gives; it must not be refused."""

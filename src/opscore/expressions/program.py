@@ -15,7 +15,7 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_string
 from opscore.core.expressions import ExpressionFailed, ExpressionScope, Scope
 from opscore.core.interpolation import MAX_EXPRESSION
 from opscore.core.lint import Mention, Shape
-from opscore.core.reading import NOT_YET, shortened, suggest
+from opscore.core.reading import shortened, suggest
 from opscore.core.trees import is_list, is_map
 from opscore.core.types import Json
 from opscore.expressions.bounds import TooCostly, check_cost, is_light
@@ -27,8 +27,7 @@ from opscore.expressions.results import Raw, encode
 from opscore.expressions.tree import Items, Name, SyntaxTree, read_tree, walk
 from opscore.expressions.views import UNREADABLE, extent_at, raw_at, unreadable, variables
 
-NAMES = ("input", "steps", "item", "index", "previous", "session", "error", "env")
-NAMES_NOT_YET = ("agent",)
+NAMES = ("input", "steps", "item", "index", "previous", "session", "error", "env", "agent")
 LIMIT = "expression_limit"
 _TOO_LARGE = "out of range for"
 _TOO_MANY = "more than 10000 items visited by map, filter, exists and all together"
@@ -277,8 +276,8 @@ def _root_complaint(root: str, scope: ExpressionScope) -> str:
                 "'error' is only known in 'fallback', in 'onError', and in a step whose 'when' is "
                 "'failed' or 'always'"
             )
-        case _ if root in NAMES_NOT_YET:
-            return f"'{root}' {NOT_YET}"
+        case "agent":
+            return "'agent' is only known in 'prefer' of 'match'"
         case _:
             known = suggest(root, scope.names) or f"known: {', '.join(sorted(scope.names))}"
             return f"'{root}' is not known here; {known}"

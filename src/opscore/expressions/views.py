@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from opscore.core.expressions import ExpressionFailed, Scope
+from opscore.core.expressions import AgentView, ExpressionFailed, Scope
 from opscore.core.types import ErrorInfo, Json
 from opscore.expressions.bounds import Extent
 from opscore.expressions.references import Needed
@@ -100,6 +100,8 @@ def _variable(name: str, wanted: Needed | None, scope: Scope) -> Any:
             return _session(wanted, scope)
         case "error":
             return _error(scope.error)
+        case "agent":
+            return _agent(_present(scope.agent, name))
         case "env":
             return dict(scope.session.env)
         case _:
@@ -132,6 +134,17 @@ def _session(wanted: Needed | None, scope: Scope) -> dict[str, Any]:
     if wanted is None or "context" in wanted:
         view["context"] = _pruned(session.context, wanted["context"] if wanted else None)
     return view
+
+
+def _agent(agent: AgentView) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "version": agent.version,
+        "labels": dict(agent.labels),
+        "metadata": dict(agent.metadata),
+        "state": agent.state,
+        "free": agent.free,
+    }
 
 
 def _error(error: ErrorInfo | None) -> dict[str, Any] | None:

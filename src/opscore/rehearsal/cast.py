@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -32,6 +32,7 @@ class InputScope:
     index: None = None
     error: None = None
     previous: None = None
+    agent: None = None
     ancestors: frozenset[str] = frozenset()
 
     @property
@@ -149,9 +150,8 @@ class Actor:
         self._holding.clear()
 
 
-def asked_for(sources: Sequence[Json]) -> tuple[set[str], set[str]]:
-    """The capabilities and the agents' names that templates mention anywhere in their steps."""
-    found: dict[str, set[str]] = {"capability": set(), "agentCapability": set(), "agent": set()}
+def _nodes(sources: Sequence[Json]) -> Iterator[dict[str, object]]:
+    """Every mapping of the templates' steps that is not the user's own data."""
     todo: list[object] = []
     for source in sources:
         tree = msgspec.json.decode(source)
@@ -161,9 +161,27 @@ def asked_for(sources: Sequence[Json]) -> tuple[set[str], set[str]]:
         if is_list(node):
             todo += node
         elif is_map(node):
-            for key, each in node.items():
-                if key in found and isinstance(each, str):
-                    found[key].add(each)
-                elif key not in _DATA:
-                    todo.append(each)
+            yield node
+            todo += [each for key, each in node.items() if key not in _DATA]
+
+
+def labelled(sources: Sequence[Json]) -> list[tuple[str, dict[str, str]]]:
+    """The capabilities for which templates ask for agents with labels, where these are written."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for node in _nodes(sources):
+        capability, match = node.get("capability"), node.get("match")
+        labels = match.get("labels") if is_map(match) else None
+        if isinstance(capability, str) and is_map(labels) and "${{" not in str(labels):
+            texts = {name: str(text) for name, text in labels.items()}
+            found[f"{capability} {sorted(texts.items())}"] = capability, texts
+    return list(found.values())
+
+
+def asked_for(sources: Sequence[Json]) -> tuple[set[str], set[str]]:
+    """The capabilities and the agents' names that templates mention anywhere in their steps."""
+    found: dict[str, set[str]] = {"capability": set(), "agentCapability": set(), "agent": set()}
+    for node in _nodes(sources):
+        for key, each in node.items():
+            if key in found and isinstance(each, str):
+                found[key].add(each)
     return found["capability"] | found["agentCapability"], found["agent"]

@@ -32,6 +32,7 @@ CASE_KEYS = (
 )
 FILE_KEYS = (*CASE_KEYS, "workflows", "cases")
 ANSWER_KEYS = ("output", "error", "message", "retryAfterSeconds", "silent", "after")
+AGENT_KEYS = ("name", "capabilities", "labels", "slots", "version", "metadata")
 EXPECT_KEYS = (
     *("status", "output", "error", "steps", "attempts", "inputs", "within", "sessions"),
     "waitingFor",
@@ -58,6 +59,8 @@ class AgentMock:
     capabilities: tuple[str, ...]
     labels: Mapping[str, str]
     slots: int
+    version: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +248,19 @@ class _Mocks:
         for at, each in enumerate(self._list(node, "agents", where)):
             place = f"{where}/{at}"
             agent = self.reader.mapping(each, place, "an agent") or {}
-            self.reader.known_keys(agent, place, ("name", "capabilities", "labels", "slots"))
+            self.reader.known_keys(agent, place, AGENT_KEYS)
             name = self.reader.name(agent.get("name"), f"{place}/name", "name") or ""
             can = self.reader.strings(
                 agent.get("capabilities", []), f"{place}/capabilities", "a capability"
             )
             slots = self.reader.integer(agent.get("slots", 1), f"{place}/slots", "slots", 1)
             labels = self.reader.labels(agent.get("labels", {}), f"{place}/labels")
-            found.append(AgentMock(name, tuple(each for each, _ in can), labels, slots or 1))
+            version = self.reader.text(agent.get("version", ""), f"{place}/version", "version")
+            metadata = self.reader.mapping(
+                agent.get("metadata", {}), f"{place}/metadata", "metadata"
+            )
+            names = tuple(each for each, _ in can)
+            found.append(AgentMock(name, names, labels, slots or 1, version or "", metadata or {}))
         return tuple(found)
 
     def _expected(self, node: Mapping[str, object], where: str) -> Expected:

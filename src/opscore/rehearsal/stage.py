@@ -18,7 +18,7 @@ from opscore.engine.engine import Engine
 from opscore.engine.lifecycle import AgentDetails, Connection
 from opscore.engine.records import ClaimedAttempt, SessionRecord, TemplateRecord
 from opscore.engine.settings import Settings
-from opscore.rehearsal.cast import UNDOING, Actor, Script, Unmocked, asked_for
+from opscore.rehearsal.cast import UNDOING, Actor, Script, Unmocked, asked_for, labelled
 from opscore.rehearsal.loop import RehearsalClock, RehearsalLoop
 from opscore.rehearsal.mocks import AgentMock, Answer, Case
 from opscore.rehearsal.outcome import Outcome, decoded, differences
@@ -106,7 +106,8 @@ class Stage:
 
     async def _gather_cast(self, made: Sequence[TemplateRecord], script: Script) -> None:
         """The agents of the case, and stand-ins for whoever else the templates ask for."""
-        capabilities, names = asked_for([record.source for record in made])
+        sources = [record.source for record in made]
+        capabilities, names = asked_for(sources)
         given = self._case.agents
         capabilities -= {each for agent in given for each in agent.capabilities}
         names -= {agent.name for agent in given}
@@ -114,6 +115,9 @@ class Stage:
         stand_in = tuple(sorted(capabilities - self._case.nobody))
         if stand_in:
             cast.append(AgentMock("mocked", stand_in, {}, 1000))
+        for capability, labels in labelled(sources):
+            if capability in stand_in:
+                cast.append(AgentMock(f"mocked-{len(cast)}", (capability,), labels, 1000))
         for agent in cast:
             if agent.name not in self._case.nobody:
                 await self._enter(agent, script)
@@ -124,7 +128,9 @@ class Stage:
             AgentDetails(
                 agent_name=agent.name,
                 capabilities=agent.capabilities,
+                version=agent.version,
                 labels=agent.labels,
+                metadata=agent.metadata,
                 max_in_flight=agent.slots,
             )
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from opscore.wire.base import Output
 
 
@@ -29,7 +31,7 @@ class AttemptInFlight(Output):
 class ReasonView(Output, omit_defaults=True):
     """One thing that is waited for. `kind` is a stable word, `message` is for people.
 
-    `count` tasks (child sessions) wait for it (are waited for), of which `tasks` (`sessions`) names
+    `match`: what the tasks ask of agents besides the capability, which `capable` have. `count` tasks (child sessions) wait for it (are waited for), of which `tasks` (`sessions`) names
     the first twenty; the other fields are there where the kind has them.
     """
 
@@ -42,6 +44,8 @@ class ReasonView(Output, omit_defaults=True):
     count: int = 0
     capability: str | None = None
     agent: str | None = None
+    match: dict[str, Any] | None = None
+    capable: int = 0
     agents: list[AgentLoad] = []
     attempts: list[AttemptInFlight] = []
     position: int = 0

@@ -17,6 +17,7 @@ KIND_OF: dict[str, Kind] = {key: kind for kind in KINDS for key in kind.keys}
 
 MODIFIERS = (
     *("with", "foreach", "maxParallel", "failures", "repeat"),
-    *("retry", "timeout", "fallback", "priority", "concurrency", "rate", "output"),
+    *("retry", "timeout", "fallback", "priority", "concurrency", "rate"),
+    *("match", "output"),
 )
 """Keys that only some kinds accept; the others go with every kind."""

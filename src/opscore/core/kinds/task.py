@@ -9,6 +9,7 @@ from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.flow import terms_of
 from opscore.core.kinds.kind import Kind, Worst
 from opscore.core.limits import Terms
+from opscore.core.match_rules import match_of
 from opscore.core.progress import Draft, bound, expand
 from opscore.core.reading import Reader
 from opscore.core.retry import backoff
@@ -56,19 +57,20 @@ def create_task(
     rendered or is too large.
     """
     first = step.work if isinstance(step.work, Target) else Target()
-    target, with_ = first, step.with_
+    target, with_, rules = first, step.with_, step.match
     scope = draft.scope(step, item, index)
     if member:
         chosen = step.fallback[member - 1]
         assert chosen.target is not None
-        target, with_ = chosen.target, chosen.with_ or with_
+        target, with_, rules = chosen.target, chosen.with_ or with_, chosen.match
         scope.error = error
     rendered = draft.expressions.render(with_, scope)
-    addressee = _addressee(draft.state, first, target)
+    match = None if rules is None else match_of(rules, draft.expressions, scope)
+    addressee = _addressee(draft.state, first, target, match)
     terms = None
     if step.concurrency is not None or step.rate is not None:
         terms = terms_of(step, draft.expressions, scope)
-    add_task(draft, step, addressee, rendered, index, member, step.timeout, terms)
+    add_task(draft, step, addressee, rendered, index, member, step.timeout, terms, match)
 
 
 def add_task(
@@ -80,6 +82,7 @@ def add_task(
     member: int,
     timeout: Timeouts,
     terms: Terms | None = None,
+    match: str | None = None,
 ) -> None:
     """Make a task for a capability or an agent. Raises ExpressionFailed when its input is too large."""
     if len(rendered) > draft.payload_limit:
@@ -103,17 +106,25 @@ def add_task(
             due=due,
             queue_deadline=None if due is not None else draft.queue_deadline(timeout),
             terms=terms,
+            match=match,
         )
     )
 
 
-def _addressee(state: SessionState, first: Target, target: Target) -> tuple[str | None, str | None]:
-    """Capability and agent name of a task. A session bound to an agent prefers that agent."""
+def _addressee(
+    state: SessionState, first: Target, target: Target, match: str | None
+) -> tuple[str | None, str | None]:
+    """Capability and agent name of a task.
+
+    A session bound to an agent prefers that agent, where the step does not say itself which it wants.
+    """
     capability = target.capability or (first.capability if target is not first else None)
     if target.agent is not None:
         return capability, target.agent
-    if state.agent_name is not None and (
-        capability is None or capability in state.agent_capabilities
+    if (
+        match is None
+        and state.agent_name is not None
+        and (capability is None or capability in state.agent_capabilities)
     ):
         return capability, state.agent_name
     if capability is None:
@@ -166,7 +177,7 @@ TASK = Kind(
     keys=("capability", "agent"),
     modifiers=frozenset(
         {"with", "foreach", "maxParallel", "failures", "repeat"}
-        | {"retry", "timeout", "fallback", "priority", "concurrency", "rate", "output"}
+        | {"retry", "timeout", "fallback", "priority", "concurrency", "rate", "match", "output"}
     ),
     why_not="",
     read=read_target,
