@@ -57,7 +57,7 @@ def test_check_accepts(cel: CelExpressions, text: str) -> None:
         ("env.REGION", None),
         ("env", None),
         ("env.REGOIN", "column 1: 'REGOIN' is not among the names that the template lists"),
-        ("agent.labels", "column 1: 'agent' is not supported by this version"),
+        ("agent.labels", "column 1: 'agent' is only known in 'prefer' of 'match'"),
         ("1 + steps.late.output", "column 5: step 'late' does not run before this one; add it"),
         ("steps['late'].output", "step 'late' does not run before"),
         ("steps.sacn.output", "column 1: there is no step 'sacn'; did you mean 'scan'?"),

@@ -51,7 +51,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_an_extension_is_one_file_and_one_registration(source: Path) -> None:
-    assert len(FILES) == len(REGISTRATIONS) == len(TRIALS) == 2
+    assert len(FILES) == len(REGISTRATIONS) == len(TRIALS) == 3
     for template, mocks in TRIALS:
         (source / "t.yaml").write_text(template, encoding="utf-8")
         (source / "m.yaml").write_text(mocks, encoding="utf-8")
