@@ -300,3 +300,16 @@ def test_a_task_that_was_allowed_to_fail_is_tried_again_by_hand() -> None:
     scene.fail(scene.task("b"))
     scene.done(cmd.RetryTask(scene.task("a").task_id, "operator:o"))
     assert sorted(t.step for t in scene.queued()) == ["a"]
+
+
+def test_a_need_that_was_cancelled_counts_as_a_failure_for_what_follows() -> None:
+    scene = begun(
+        {
+            "a": {"wait": "1h"},
+            "b": {**WORK},
+            "c": after("a", "failed", **{"with": {"why": "${{ error.class }}"}}),
+        }
+    )
+    scene.fail()
+    assert statuses(scene) == {"a": "cancelled", "b": "failed", "c": "running"}
+    assert given(scene.task("c")) == {"why": "boom"}

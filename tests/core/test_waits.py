@@ -169,6 +169,17 @@ def test_what_cannot_be_taken_is_refused() -> None:
     assert scene.refused(signal(signal_id="s2")) == "conflict"
 
 
+def test_a_session_that_undoes_what_it_did_takes_no_signals() -> None:
+    undone = {"capability": "work", "compensate": {"capability": "undo"}}
+    scene = Scene(
+        {"a": undone, "b": {"needs": "a", "capability": "work", "retry": 1}, "s": {"signal": "go"}}
+    )
+    scene.start()
+    scene.complete()
+    scene.fail()
+    assert scene.refused(cmd.Signal("go", "1", raw(b"1"), "operator:o")) == "conflict"
+
+
 def test_signals_that_nobody_takes_are_bounded() -> None:
     scene = Scene({"a": WORK, "w": {"needs": "a", "signal": "go"}})
     scene.start()

@@ -57,6 +57,34 @@ def test_a_silent_agent_is_lost_and_another_one_with_work_is_not() -> None:
     assert (found.status, found.attempts) == ("completed", {"a": 2, "b": 1})
 
 
+def test_who_works_is_not_lost_however_short_the_lease() -> None:
+    text = template({"a": {"capability": "c", "timeout": {"heartbeat": "3s"}, "retry": 1}})
+    found = played("steps: {a: {output: 1, after: 1h}}", text)
+    assert (found.status, found.took) == ("completed", 3_600_000_000)
+    lost = played("{steps: {a: {silent: true}}, expect: {status: error}}", text)
+    assert (lost.error and lost.error.error_class, lost.took) == ("agent_lost", 3_000_000)
+
+
+def test_who_is_stopped_the_moment_it_begins_stops() -> None:
+    text = template(
+        {
+            "child": {"workflow": "picky", "with": {}},
+            "work": {"capability": "c", "retry": 1},
+        }
+    )
+    picky = template({"a": {"value": 1}}, name="picky", input={"required": ["n"]})
+    mocks = "{steps: {work: {output: 1, after: 1h}}, expect: {status: error}}"
+    assert played(mocks, text, picky).took == 0
+
+
+def test_what_is_due_is_done_to_the_microsecond() -> None:
+    """Times as floats can be a hair apart: that once cost a whole second."""
+    again = {"maxAttempts": 2, "initialDelay": "1s", "jitter": 0}
+    steps = {"a": {"capability": "c", "retry": again}, "b": {"capability": "c", "retry": 1}}
+    mocks = "steps: {a: [{error: x, after: 1s6ms}, {output: 1, after: 1s}], b: {output: 1, after: 1s502ms}}"
+    assert played(mocks, template(steps)).took == 3_006_000
+
+
 def test_what_nobody_can_do_waits() -> None:
     text = template({"a": {"capability": "c"}})
     found = played("{nobody: [c], expect: {status: waiting, waitingFor: agent}}", text)

@@ -141,7 +141,7 @@ def _may_start(state: SessionState, step: Step) -> bool:
 
 def _start_step(draft: Draft, step: Step) -> None:
     if step.when is When.FAILED and not _a_need_failed(draft.state, step):
-        draft.emit(ev.StepSkipped(step.name, "none of the steps it needs failed"))
+        draft.emit(ev.StepSkipped(step.name, "none of the steps it needs failed or was cancelled"))
     elif step.condition is not None and not draft.expressions.condition(
         step.condition, draft.scope(step)
     ):
@@ -151,7 +151,10 @@ def _start_step(draft: Draft, step: Step) -> None:
 
 
 def _a_need_failed(state: SessionState, step: Step) -> bool:
-    return any(state.steps[need].status is StepStatus.FAILED for need in step.needs)
+    return any(state.steps[need].status in _NOT_DONE for need in step.needs)
+
+
+_NOT_DONE = (StepStatus.FAILED, StepStatus.CANCELLED)
 
 
 def bound(draft: Draft, step: Step) -> None:

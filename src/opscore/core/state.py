@@ -248,6 +248,11 @@ class SessionState:
         """Nothing new starts: the session was cancelled, or failed and is not quiet yet."""
         return self.stopping is not None and self.stopping.phase is Phase.DRAINING
 
+    @property
+    def ending(self) -> bool:
+        """No step starts any more: nothing new starts, or what completed is being undone."""
+        return self.stopping is not None and self.stopping.phase is not Phase.HANDLING
+
     def waits(self) -> list[str]:
         """The steps that wait for a time, a signal or people."""
         return [name for name, s in self.steps.items() if s.status is StepStatus.WAITING]

@@ -10,7 +10,7 @@ import msgspec
 
 from opscore.core.expressions import ExpressionFailed, SessionView
 from opscore.core.trees import is_list, is_map
-from opscore.core.types import COMPENSATION, ErrorInfo, Json
+from opscore.core.types import COMPENSATION, ErrorInfo, Json, Micros
 from opscore.engine.records import ClaimedAttempt, SettlementReport, TaskRecord
 from opscore.expressions import CelExpressions
 from opscore.rehearsal.mocks import Answer, Case
@@ -105,31 +105,35 @@ class Actor:
         self._script = script
         self._settle = settle
         self._plan = plan
-        self._silent: set[tuple[str, int]] = set()
-        self._holding: set[tuple[str, int]] = set()
+        self._holding: dict[tuple[str, int], Micros | None] = {}
 
     @property
     def holding(self) -> list[tuple[str, int]]:
         """The attempts for which it gives signs of life."""
         return sorted(self._holding)
 
+    def lease(self, usual: Micros) -> Micros:
+        """The shortest lease of what it holds; `usual` is that of steps that set none."""
+        return min((own or usual for own in self._holding.values()), default=usual)
+
     def tasks(self, attempts: Sequence[ClaimedAttempt]) -> None:
         """Play them all."""
         for attempt in attempts:
+            self._holding[attempt.task_id, attempt.attempt] = attempt.heartbeat
             self._plan(0, lambda attempt=attempt: self._play(attempt))
 
     async def _play(self, attempt: ClaimedAttempt) -> None:
         answer = await self._choose(attempt)
-        if answer.silent:
-            return
         key = (attempt.task_id, attempt.attempt)
-        self._holding.add(key)
+        if answer.silent:
+            self._holding.pop(key, None)
+            return
         report = self._script.report(attempt, answer)
         self._plan(answer.after, lambda: self._say(key, report))
 
     async def _say(self, key: tuple[str, int], report: SettlementReport) -> None:
         if key in self._holding:
-            self._holding.discard(key)
+            del self._holding[key]
             await self._settle([report])
 
     def cancel(

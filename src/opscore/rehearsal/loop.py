@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from opscore.core.types import SECOND, Micros
 
 T = TypeVar("T")
+INSTANT = 0.5 / SECOND
+"""Time goes by in microseconds: what is due within less than this many seconds is due now."""
 
 
 class _Watching(selectors.SelectSelector):
@@ -21,7 +23,8 @@ class _Watching(selectors.SelectSelector):
         self._nothing_to_do = nothing_to_do
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if (timeout is None or timeout > 0) and self._nothing_to_do():
+        due_now = timeout is not None and timeout < INSTANT
+        if due_now or self._nothing_to_do():
             timeout = 0
         return super().select(timeout)
 
@@ -36,6 +39,7 @@ class RehearsalLoop(asyncio.SelectorEventLoop):
         self.elapsed: Micros = 0
         self._waiting: asyncio.Future[None] | None = None
         super().__init__(_Watching(self._nothing_to_do))
+        self._clock_resolution = INSTANT
 
     def time(self) -> float:
         """Seconds; what timers of this loop go by."""

@@ -200,11 +200,11 @@ class Stage:
 
     async def _next(self, session_id: str) -> Micros | None:
         """When the next thing happens, as the loop counts; None when nothing is known of."""
-        held = False
+        beats: list[Micros] = []
         for actor, connection in self._actors:
             if actor.holding:
-                held = True
                 await connection.heartbeat(actor.holding)
+                beats.append(actor.lease(self._engine.settings.lease) // 2)
         now = self._clock.now()
         due = (await self._engine.store.due(now, 1)).next_at
         times = [self._plans[0][0]] if self._plans else []
@@ -212,8 +212,7 @@ class Stage:
             # What is due already and still there waits for the sweeper's next look.
             ahead = due - now if due > now else SECOND
             times.append(self._loop.elapsed + ahead)
-        if held:
-            times.append(self._loop.elapsed + self._engine.settings.lease // 2)
+        times += [self._loop.elapsed + beat for beat in beats]
         return min(times, default=None)
 
     async def _over(self, session_id: str) -> bool:

@@ -84,7 +84,7 @@ def receive(draft: Draft, c: cmd.Signal) -> Refused | None:
     state = draft.state
     if state.inbox is not None and c.signal_id in state.inbox.seen:
         return None
-    if state.status in SESSION_ENDED or state.draining:
+    if state.status in SESSION_ENDED or state.ending:
         word = state.status if state.status in SESSION_ENDED else "ending"
         return Refused("conflict", f"session {state.session_id} is {word}; it takes no signals")
     known = awaited(draft.template)
