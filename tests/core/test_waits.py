@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from typing import Any
 
 import msgspec
 import pytest
 
 from opscore.core import commands as cmd
+from opscore.core import events as ev
 from opscore.core.kinds.approval import content_hash
 from opscore.core.progress import Refused
-from opscore.core.state import Approval
+from opscore.core.state import Approval, StepState
 from opscore.core.types import SECOND, SessionStatus, StepStatus
 from opscore.engine.journal import raw
 from tests.core.scene import BEGIN, SESSION_ID, Scene, template_of
@@ -178,6 +180,43 @@ def test_a_session_that_undoes_what_it_did_takes_no_signals() -> None:
     scene.complete()
     scene.fail()
     assert scene.refused(cmd.Signal("go", "1", raw(b"1"), "operator:o")) == "conflict"
+
+
+def test_whose_signal_came_last_is_undone_first() -> None:
+    undo = {"compensate": {"capability": "undo"}}
+    steps = {"x": {"signal": "go", **undo}, "y": {"needs": "x", "signal": "go", **undo}}
+    scene = Scene({**steps, "z": {"needs": "y", "value": "${{ input.no }}"}})
+    scene.start()
+    scene.done(signal("go", 1, "s1"))
+    scene.done(signal("go", 2, "s2"))
+    assert [task.step for task in scene.queued()] == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [(signal("go"), ["b"]), (cmd.Cancel("", WHO, 0), ["b", "c"])],
+    ids=["a signal", "a cancel"],
+)
+def test_steps_that_began_to_wait_together_are_told_in_the_order_in_which_they_are_written(
+    command: cmd.SessionCommand, told: list[str]
+) -> None:
+    """Also by a process that knows them from the journal alone."""
+    scene = Scene(
+        {
+            "a": WORK,
+            "d": {"needs": ["c", "b"], "value": 1},
+            "b": {"needs": "a", "signal": "go"},
+            "c": {"needs": "a", "signal": "go"},
+        }
+    )
+    scene.start()
+    scene.complete()
+    for state in (scene.state, scene.replayed):
+        state.steps = defaultdict(StepState, sorted(state.steps.items(), reverse=True))
+    events = scene.do(command)
+    assert not isinstance(events, Refused)
+    kinds = (ev.SignalTaken, ev.StepCancelled)
+    assert [event.step for event in events if isinstance(event, kinds)] == told
 
 
 def test_signals_that_nobody_takes_are_bounded() -> None:

@@ -18,7 +18,7 @@ def dead_letters(draft: Draft) -> tuple[str, ...]:
     stopping = draft.state.stopping
     assert stopping is not None
     found: list[str] = []
-    for name, step in draft.state.steps.items():
+    for name, step in draft.steps():
         if step.undone_error is not None:
             found += list(_last_failed(draft, step, undoing=True))
         elif not stopping.cancelled and _missing(draft, name, step):

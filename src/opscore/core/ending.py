@@ -116,7 +116,7 @@ def _end(draft: Draft) -> None:
 def _told(draft: Draft, message: str) -> str:
     """The first failure, and what failed after it."""
     parts = [message]
-    for name, step in draft.state.steps.items():
+    for name, step in draft.steps():
         allowed = draft.template.steps[name].continue_on_error
         if step.late and step.error is not None and not allowed:
             parts.append(f"then step {name} failed: {step.error.message}")

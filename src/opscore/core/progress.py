@@ -6,7 +6,7 @@ same decision sees it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from opscore.core import events as ev
@@ -72,6 +72,19 @@ class Draft:
             return False
         self.budget -= 1
         return True
+
+    def steps(self) -> Iterator[tuple[str, StepState]]:
+        """The steps that anything is known of, in the template's order.
+
+        The state's own order is that in which they were first looked at, which a replay need not
+        share: no decision may depend on it.
+        """
+        known = self.state.steps
+        return ((name, known[name]) for name in self.template.order if name in known)
+
+    def waits(self) -> list[str]:
+        """The steps that wait for a time, a signal or people, in the template's order."""
+        return [name for name, step in self.steps() if step.status is StepStatus.WAITING]
 
     def queue_deadline(self, bounds: Timeouts) -> Micros | None:
         """Until when a task that is available from now on may wait.
@@ -284,7 +297,7 @@ def stop(draft: Draft, *, cancelled: bool, error: ErrorInfo, grace: Micros, acto
     draft.emit(
         ev.SessionStopping(cancelled, error.error_class, error.message, draft.now + grace, actor)
     )
-    for name in draft.state.waits():
+    for name in draft.waits():
         draft.emit(ev.StepCancelled(name, error.message))
     cancel_queued(draft, error.message)
     abandon(draft, draft.state.children.values(), error.message)

@@ -61,6 +61,7 @@ def _signal_taken(state: SessionState, e: ev.SignalTaken, at: Micros) -> None:
     step = state.steps[e.step]
     step.output = signals.pop(at_index).payload
     step.started_at = at if step.started_at is None else step.started_at
+    step.completed_seq = state.seq
     _end(step, StepStatus.COMPLETED, at)
 
 

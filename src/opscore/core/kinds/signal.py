@@ -104,7 +104,7 @@ def receive(draft: Draft, c: cmd.Signal) -> Refused | None:
 
 def _longest_waiting(draft: Draft, name: str) -> str | None:
     steps, state = draft.template.steps, draft.state
-    waiting = [each for each in state.waits() if _waits_for(steps[each], name)]
+    waiting = [each for each in draft.waits() if _waits_for(steps[each], name)]
     return min(waiting, key=lambda each: _since(state, each), default=None)
 
 
