@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -185,12 +184,8 @@ class House:
     @asynccontextmanager
     async def slow_commit(self) -> AsyncGenerator[None]:
         """No commit ends inside; what is decided meanwhile is decided over uncommitted changes."""
-        release = threading.Event()
-        self.store._write_thread.submit(release.wait)  # pyright: ignore[reportPrivateUsage]
-        try:
+        async with self.store._turn:  # pyright: ignore[reportPrivateUsage]
             yield
-        finally:
-            release.set()
 
     async def decided(self) -> None:
         """Let the loop do all it can without a commit's end."""

@@ -114,13 +114,15 @@ class House:
 
     @contextmanager
     def held_back(self) -> Generator[None, None, None]:
-        """Commits that reach the writing thread in the block wait for its end."""
+        """Commits begun in the block wait for its end."""
         release = threading.Event()
-        self.store._write_thread.submit(release.wait)  # pyright: ignore[reportPrivateUsage]
+        taken = self.store._on_writer(release.wait)  # pyright: ignore[reportPrivateUsage]
+        held = asyncio.get_running_loop().create_task(taken)
         try:
             yield
         finally:
             release.set()
+            assert not held.cancelled()
 
     async def decided(self) -> None:
         """Let everything happen that needs no commit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,6 +235,38 @@ async def test_a_closed_writer_commits_what_it_has_and_takes_no_more(path: Path)
         await answer
         with pytest.raises(Unavailable):
             await house.on("ses_a", CLAIM)
+
+
+async def test_who_leaves_does_not_free_the_connection(path: Path) -> None:
+    async with open_house(path) as house:
+        release = threading.Event()
+        leaving = asyncio.get_running_loop().create_task(
+            house.store._on_writer(release.wait)  # pyright: ignore[reportPrivateUsage]
+        )
+        try:
+            await _turns(3)
+            leaving.cancel()
+            await _turns(3)
+            leaving.cancel()
+            started = house.start(house.template(ONE), "ses_a", {})
+            await house.decided()
+            begun = house.store._w.in_transaction  # pyright: ignore[reportPrivateUsage]
+        finally:
+            release.set()
+        await started
+        assert leaving.cancelled()
+        assert not begun
+        assert house.look("select count(*) from sessions") == [(1,)]
+
+
+async def test_the_loop_goes_on_while_another_program_holds_the_file(path: Path) -> None:
+    async with open_house(path) as house:
+        with house.slow_disk():
+            started = house.start(house.template(ONE), "ses_a", {})
+            await house.decided()
+            assert not started.done()
+        await started
+        assert house.look("select count(*) from sessions") == [(1,)]
 
 
 async def _turns(count: int) -> None:

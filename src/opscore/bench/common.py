@@ -51,8 +51,8 @@ class RecordingStore(SqliteStore):
                 self._write(changes)
                 self._position += len(changes.events) + len(changes.agent_events)
 
-    def _commit(self, changes: Changes) -> None:
-        super()._commit(changes)
+    async def _commit(self, changes: Changes) -> None:
+        await super()._commit(changes)
         self.commits += 1
         if self._keep > 0:
             self.kept.append(changes)

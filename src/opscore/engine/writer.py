@@ -29,9 +29,9 @@ BATCH = 500
 UNDER_WAY = ((0, 1), (25, 2), (100, 4))
 """When so many commands wait, so many batches may be under way.
 
-One is decided while others are committed, and with four the writing thread never runs dry. But a
-commit costs a millisecond however little it holds, as much as deciding on 25 commands: few commands
-are better merged into one batch than put into the next one beside it.
+One is decided while another is committed, and with four the disk never runs dry. But a commit costs
+most of a millisecond however little it holds, as much as deciding on 25 commands: few commands are
+better merged into one batch than put into the next one beside it.
 """
 
 log = structlog.get_logger("opscore.writer")

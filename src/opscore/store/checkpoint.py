@@ -21,7 +21,7 @@ FINISH_PAGES = 20_000
 
 
 class Checkpoints:
-    """Follows the length of the log, commit by commit. Used on the writing thread only."""
+    """Follows the length of the log, commit by commit. Used on the commits' thread only."""
 
     def __init__(self, location: Location, writer: apsw.Connection) -> None:
         self._writer = writer

@@ -13,6 +13,9 @@ from opscore.store.migrate import check_identity, migrate
 SOUNDNESS_LIMIT = 64 * 1024 * 1024
 """Files up to this size are checked whole on opening; larger ones only by `opscore doctor`."""
 
+PATIENCE = 5_000
+"""Milliseconds to wait for another connection that writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -53,7 +56,7 @@ def connect(location: Location, *, read_only: bool = False) -> apsw.Connection:
         name = str(location.path)
         flags = apsw.SQLITE_OPEN_READONLY if read_only else _CREATE
     connection = apsw.Connection(name, flags=flags, statementcachesize=500)
-    connection.set_busy_timeout(5_000)
+    connection.set_busy_timeout(PATIENCE)
     return connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import apsw
@@ -42,6 +43,7 @@ class Reads:
 
     _reader: apsw.Connection | None
     _read_thread: ThreadPoolExecutor
+    _while_reading: AbstractAsyncContextManager[Any]
 
     async def journal(self, session_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See `Store.journal`."""
@@ -195,7 +197,8 @@ class Reads:
         return self._reader
 
     async def _on_reader(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, work)
+        async with self._while_reading:
+            return await asyncio.get_running_loop().run_in_executor(self._read_thread, work)
 
     async def _read(self, row: Callable[..., T], statement: str, given: Sequence[Any]) -> list[T]:
         return await self._on_reader(

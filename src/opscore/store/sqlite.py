@@ -1,10 +1,11 @@
-"""The embedded store: SQLite through apsw, one writing thread, one reading thread."""
+"""The embedded store: SQLite through apsw. Rows are written by the caller, commits by a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from opscore.core.errors import Unavailable
 from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.checkpoint import Checkpoints
-from opscore.store.files import Location, connect, locate, open_writer, own
+from opscore.store.files import PATIENCE, Location, connect, locate, open_writer, own
 from opscore.store.reads import Reads
 from opscore.store.rows import (
     Changes,
@@ -44,16 +45,12 @@ class SqliteStore(Reads):
         self._checkpoints: Checkpoints | None = None
         self._position = 0
         self._failed = 0
-        self._heard = 0
-        self._last: asyncio.Future[int] | None = None
+        self._turn = asyncio.Lock()
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
-        # A database in memory locks its readers out for as long as a commit lasts, and has no log
-        # for them to read beside it: there one thread does both.
-        self._read_thread = (
-            ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
-            if self._location.path is not None
-            else self._write_thread
-        )
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-read")
+        # A database in memory has no log to read beside a commit: there readers take turns too.
+        on_disk = self._location.path is not None
+        self._while_reading = nullcontext() if on_disk else self._turn
 
     async def open(self) -> None:
         """Open or create the file and take sole ownership. Raises StoreRefused."""
@@ -67,6 +64,7 @@ class SqliteStore(Reads):
         self._lock = own(self._location)
         try:
             self._writer = open_writer(self._location)
+            self._writer.set_busy_timeout(0)  # nobody waits on the loop, see `_begin`
             self._reader = connect(self._location)
             if self._location.path is not None:
                 self._checkpoints = Checkpoints(self._location, self._writer)
@@ -120,59 +118,47 @@ class SqliteStore(Reads):
         can miss only rows of sessions that the caller has in memory; leases have no such second
         record, so a batch that needs them waits for the commit.
 
-        A commit is queued to the writing thread as soon as it is decided, so that the thread goes
-        from one to the next without waiting for the loop.
+        A decided batch takes its turn at the writing connection at once, so commits keep their
+        order.
         """
-        heard = self._heard
+        failed = self._failed
         locked = Locked()
         if wants.leases or wants.holders or wants.agents or wants.settled or wants.gates:
             await self._written()
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
         elif not wants.nothing():
             locked = await self._on_reader(lambda: self._read_locked(wants, known))
-        self._check(heard)
+        self._check(failed)
         changes = decide(locked)
         if changes.empty():
             await self._written()
-            self._check(heard)
+            self._check(failed)
             return self._position + 1
-        return await self._commit_or_tell(changes, heard)
+        return await self._commit_or_count(changes, failed)
 
     async def _written(self) -> None:
         """Wait until what was decided so far is committed, or has failed."""
-        if self._last is not None:
-            await asyncio.wait({self._last})
+        async with self._turn:
+            pass
 
-    async def _commit_or_tell(self, changes: Changes, heard: int) -> int:
-        """Queue a commit; the position of its first event.
+    async def _commit_or_count(self, changes: Changes, failed: int) -> int:
+        """Commit when it is these changes' turn; the position of their first event.
 
-        The writing thread counts what failed, the loop what the caller has heard of. The loop
-        counts in the very step in which the caller hears, so whoever begins after that decides on
-        what the caller has put right.
+        What was decided before a failure was counted is refused. A failure is counted and told to
+        the caller in one step, so whoever begins later decides on what the caller has put right.
         """
-        loop = asyncio.get_running_loop()
-        self._last = loop.run_in_executor(
-            self._write_thread, lambda: self._commit_or_count(changes, heard)
-        )
         try:
-            return await asyncio.shield(self._last)
-        except Exception:
-            self._heard += 1
-            raise
-
-    def _commit_or_count(self, changes: Changes, heard: int) -> int:
-        """On the writing thread: what was decided before a failure was heard of is refused."""
-        first = self._position + 1
-        try:
-            self._check(heard)
-            self._commit(changes)
+            async with self._turn:
+                self._check(failed)
+                first = self._position + 1
+                await self._commit(changes)
+                return first
         except BaseException:
             self._failed += 1
             raise
-        return first
 
-    def _check(self, heard: int) -> None:
-        if heard != self._failed:
+    def _check(self, failed: int) -> None:
+        if failed != self._failed:
             raise Unavailable("an earlier commit failed; nothing was changed", retry_after=1)
 
     def _read_locked(self, wants: Wants, known: Callable[[str], bool]) -> Locked:
@@ -200,16 +186,38 @@ class SqliteStore(Reads):
             locked.journals.setdefault(event.owner, []).append(event)
         return locked
 
-    def _commit(self, changes: Changes) -> None:
+    async def _commit(self, changes: Changes) -> None:
+        """Write here, where nobody contends for the interpreter's lock; let a thread commit.
+
+        Why, and what it costs: docs/decisions/023-rows-are-written-on-the-loop.md.
+        """
         try:
-            self._w.execute("begin immediate")
+            await self._begin()
             self._write(changes)
-            self._w.execute("commit")
-            self._position += len(changes.events) + len(changes.agent_events)
+            await self._in_thread(lambda: self._end(changes))
         except Exception as error:
+            raise Unavailable(f"the database refused the commit: {error}") from error
+        finally:
             if not self._w.get_autocommit():
                 self._w.execute("rollback")
-            raise Unavailable(f"the database refused the commit: {error}") from error
+
+    def _end(self, changes: Changes) -> None:
+        self._w.execute("commit")
+        self._position += len(changes.events) + len(changes.agent_events)
+
+    async def _begin(self) -> None:
+        """Nobody else writes to this file as a rule; when somebody does, a thread waits for it."""
+        try:
+            self._w.execute("begin immediate")
+        except apsw.BusyError:
+            await self._in_thread(self._begin_patiently)
+
+    def _begin_patiently(self) -> None:
+        self._w.set_busy_timeout(PATIENCE)
+        try:
+            self._w.execute("begin immediate")
+        finally:
+            self._w.set_busy_timeout(0)
 
     def _write(self, c: Changes) -> None:
         self._put(sql.ADD_TEMPLATES, c.templates)
@@ -296,4 +304,20 @@ class SqliteStore(Reads):
         return self._writer
 
     async def _on_writer(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._write_thread, work)
+        """Do something else with the writing connection, in turn."""
+        async with self._turn:
+            return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Work of the commits' thread; who is cancelled leaves when it is done.
+
+        Until then the connection is not free, and giving it to somebody else would be an error.
+        """
+        done = asyncio.get_running_loop().run_in_executor(self._write_thread, work)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            while not done.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({done})
+            raise
