@@ -8,7 +8,13 @@ import pytest
 
 from opscore.core import commands as cmd
 from opscore.core import events as ev
-from opscore.core.types import MAX_ITEMS_PER_COMMIT, SessionStatus, StepStatus, TaskStatus
+from opscore.core.types import (
+    MAX_ITEMS_PER_COMMIT,
+    ErrorInfo,
+    SessionStatus,
+    StepStatus,
+    TaskStatus,
+)
 from tests.core.scene import BEGIN, Scene, completed, given
 
 WORK = {"capability": "work"}
@@ -100,6 +106,32 @@ def test_an_input_over_the_limit_fails_the_step_with_its_own_class() -> None:
     scene.start()
     assert scene.state.error is not None
     assert scene.state.error.error_class == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"a": {"value": "${{ input }}"}},
+        {"a": {"value": "${{ item }}", "foreach": ["${{ input }}"]}},
+        {"a": {**WORK, "timeout": {"queue": "1s"}, "fallback": [{"value": "${{ input }}"}]}},
+    ],
+    ids=["a step's", "an item's", "a fallback's"],
+)
+def test_a_value_over_the_limit_fails_the_step_with_the_same_class(steps: dict[str, Any]) -> None:
+    scene = Scene(steps, input={"x": "y" * 50}, payload_limit=49)
+    scene.start()
+    if scene.queued():
+        scene.later(1).done(cmd.QueueTimeout(scene.queued()[0].task_id, "nobody is there"))
+    assert scene.state.error is not None
+    assert scene.state.error.error_class == "payload_too_large"
+    assert scene.state.error.message == "the value of step a has 58 bytes; the limit is 49"
+
+
+def test_an_agent_that_says_so_is_not_asked_again_for_what_is_too_large() -> None:
+    scene = Scene({"a": WORK})
+    scene.start()
+    scene.fail(error=ErrorInfo("payload_too_large", "no"))
+    assert scene.step("a") is StepStatus.FAILED
 
 
 def test_the_onerror_input_is_rendered_when_the_session_fails() -> None:

@@ -25,12 +25,14 @@ from opscore.sdk.approvals import Approvals
 from opscore.sdk.follow import frames
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
+from opscore.sdk.schedules import Schedules
 from opscore.sdk.server import Backoff, Server
 from opscore.sdk.sync import (
     SyncAgents,
     SyncApprovals,
     SyncKeys,
     SyncLimits,
+    SyncSchedules,
     SyncSessions,
     SyncTasks,
     SyncWorkflows,
@@ -412,6 +414,7 @@ async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
         (SyncSessions, Sessions),
         (SyncTasks, Tasks),
         (SyncApprovals, Approvals),
+        (SyncSchedules, Schedules),
         (SyncLimits, Limits),
         (SyncKeys, Keys),
         (SyncRun, Run),

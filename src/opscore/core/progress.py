@@ -240,6 +240,15 @@ def check_output(draft: Draft, step: Step, output: Json) -> None:
             )
 
 
+def compute(draft: Draft, step: Step, value: Value, scope: StepScope) -> Json:
+    """An output that no agent gives. Raises ExpressionFailed: no value, too large, or of no use."""
+    output = draft.expressions.render(value, scope)
+    if len(output) > draft.payload_limit:
+        raise draft.too_large(output, f"the value of step {step.name}")
+    check_output(draft, step, output)
+    return output
+
+
 def ends_items(step: StepState) -> bool:
     """Whether the step has ended once one more item has."""
     return step.items is not None and step.done + 1 == len(step.items)

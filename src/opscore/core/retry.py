@@ -26,6 +26,7 @@ NEVER_RETRIED = frozenset(
         "expression_limit",
         "expression",
         "invalid_input",
+        "payload_too_large",
         INVALID_OUTPUT,
     }
 )

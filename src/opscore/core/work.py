@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed
-from opscore.core.progress import Draft, check_output, fail_work, go_on
+from opscore.core.progress import Draft, compute, fail_work, go_on
 from opscore.core.record import record
 from opscore.core.template import FallbackMember, Step
 from opscore.core.types import ErrorInfo, Json
@@ -88,8 +88,7 @@ def _value(
     assert chosen.value is not None
     scope = draft.scope(step, item, place.index)
     scope.error = error
-    output = draft.expressions.render(chosen.value, scope)
-    check_output(draft, step, output)
+    output = compute(draft, step, chosen.value, scope)
     ends = ends_step(draft, step, output)
     if place.task_id is not None:
         draft.emit(ev.FallbackValued(place.task_id, member, output, ends))

@@ -15,6 +15,7 @@ from opscore.sdk.follow import feed
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
+from opscore.sdk.schedules import Schedules
 from opscore.sdk.server import Server
 from opscore.wire.session import EventView
 
@@ -49,6 +50,7 @@ class Client:
         self.sessions = Sessions(self._calls)
         self.tasks = Tasks(self._calls)
         self.approvals = Approvals(self._calls)
+        self.schedules = Schedules(self._calls)
         self.limits = Limits(self._calls)
         self.keys = Keys(self._calls)
 

@@ -18,6 +18,7 @@ from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
 from opscore.sdk.run import Run
+from opscore.sdk.schedules import Schedules
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -197,6 +198,16 @@ class SyncApprovals(Face[Approvals]):
     reject = plain(Approvals.reject)
 
 
+class SyncSchedules(Face[Schedules]):
+    """`/schedule`."""
+
+    list = plain(Schedules.list)
+    get = plain(Schedules.get)
+    pause = plain(Schedules.pause)
+    resume = plain(Schedules.resume)
+    trigger = plain(Schedules.trigger)
+
+
 class SyncLimits(Face[Limits]):
     """`/limit`."""
 
@@ -235,6 +246,7 @@ class SyncClient(Face[Client]):
         self.sessions = SyncSessions(client.sessions, self.portal)
         self.tasks = SyncTasks(client.tasks, self.portal)
         self.approvals = SyncApprovals(client.approvals, self.portal)
+        self.schedules = SyncSchedules(client.schedules, self.portal)
         self.limits = SyncLimits(client.limits, self.portal)
         self.keys = SyncKeys(client.keys, self.portal)
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from opscore.core import events as ev
 from opscore.core.expressions import ExpressionFailed, ExpressionScope
 from opscore.core.kinds.kind import Kind
-from opscore.core.progress import Draft, check_output
+from opscore.core.progress import Draft, compute
 from opscore.core.reading import Reader
-from opscore.core.scope import StepScope
 from opscore.core.template import Step, Value
 from opscore.core.types import ErrorInfo, Json
 
@@ -27,7 +26,7 @@ def _computed(draft: Draft, step: Step) -> Json:
     value = step.work
     assert isinstance(value, Value)
     if step.foreach is None:
-        return _checked(draft, step, value, draft.scope(step))
+        return compute(draft, step, value, draft.scope(step))
     items = draft.expressions.items(step.foreach, draft.scope(step))
     return draft.expressions.join(
         [_of_item(draft, step, value, item, index) for index, item in enumerate(items)]
@@ -37,18 +36,12 @@ def _computed(draft: Draft, step: Step) -> Json:
 def _of_item(draft: Draft, step: Step, value: Value, item: Json, index: int) -> Json:
     scope = draft.scope(step, item, index)
     if not step.collect:
-        return _checked(draft, step, value, scope)
+        return compute(draft, step, value, scope)
     try:
-        return draft.expressions.outcome(_checked(draft, step, value, scope), None)
+        return draft.expressions.outcome(compute(draft, step, value, scope), None)
     except ExpressionFailed as failure:
         error = ErrorInfo(failure.error_class, str(failure))
         return draft.expressions.outcome(b"null", error)
-
-
-def _checked(draft: Draft, step: Step, value: Value, scope: StepScope) -> Json:
-    output = draft.expressions.render(value, scope)
-    check_output(draft, step, output)
-    return output
 
 
 VALUE = Kind(
