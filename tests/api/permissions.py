@@ -80,6 +80,7 @@ NEEDS: dict[str, str] = {
     "GET /key/{keyId}": "admin",
     "DELETE /key/{keyId}": "admin",
     "POST /key/{keyId}/rotate": "admin",
+    "GET /audit": "admin",
     "POST /internal/agent/notify": "public",
     "GET //health": "public",
     "GET //ready": "public",

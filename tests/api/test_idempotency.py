@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from opscore.api.nouns import NOUNS
+from opscore.store.rows import RequestName
 from tests.api.conftest import BASE, Reply, Site
 
+ROOT = "OPSCORE_API_KEY"
 START = {"workflow": "one-step", "input": {"x": 1}}
 
 
@@ -121,3 +123,50 @@ async def test_every_route_that_changes_something_takes_a_key() -> None:
         if operation.method != "GET" and not operation.changes
     }
     assert free == {"/workflow/validate"}
+
+
+async def stored(site: Site, route: str, key: str) -> bytes:
+    """All that is kept of a request, as it stands in the database."""
+    (root,) = [one.key.key_id for one in site.engine.keys.list().items if one.key.name == ROOT]
+    name = RequestName("default", f"operator:{root}", f"POST {BASE}{route}", key)
+    row = await site.engine.store.request(name)
+    assert row is not None
+    return bytes(row.results or b"") + (row.answer or b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/session", {"workflow": "computed"}, "callbackSecret"),
+        ("/session/batch", {"sessions": [{"workflow": "computed"}]}, "callbackSecrets"),
+        ("/agent/{agent}/workflow", {"workflowDefinitionId": "computed"}, "callbackSecret"),
+        ("/agent", {"agentName": "called-once", "channel": "http"}, "signingSecret"),
+    ],
+)
+async def test_no_secret_is_kept_and_the_answer_is_the_same_again(
+    site: Site, path: str, body: dict[str, Any], name: str
+) -> None:
+    callback = {"callback": {"url": "https://a.example/done"}}
+    route, path = (
+        path.replace("{agent}", "{agentId}"),
+        path.replace("{agent}", await site.agent("triggered")),
+    )
+    if name == "signingSecret":
+        body = {**body, "contactEndpoint": "https://a.example/run"}
+    elif "sessions" in body:
+        body = {"sessions": [{**body["sessions"][0], **callback}]}
+    else:
+        body = {**body, **callback}
+    if name != "signingSecret":
+        ended = await keyed(site, "POST", path, body, "waiting", Prefer="wait=5")
+        assert "whsec_" in ended.raw.decode()
+        assert b"whsec_" not in await stored(site, route, "waiting")
+    first = await keyed(site, "POST", path, body, "secretive")
+    again = await keyed(site, "POST", path, body, "secretive")
+    assert "whsec_" in str(first.good[name])
+    assert (again.status, again.body[name]) == (first.status, first.body[name])
+    ids = [key for key in first.body if key.endswith(("Id", "Ids"))]
+    assert ids and all(first.body[key] == again.body[key] for key in ids)
+    assert b"whsec_" not in await stored(site, route, "secretive")
+    other = await keyed(site, "POST", path, {**body, "labels": {"a": "b"}}, "secretive")
+    assert other.status in {400, 422}

@@ -30,6 +30,7 @@ EXISTING = {
     "schedule": {"ls", "preview", "pause", "resume", "trigger"},
     "limit": {"ls"},
     "key": {"create", "ls", "rotate", "revoke"},
+    "audit": {"ls", "verify"},
 }
 
 

@@ -12,8 +12,9 @@ from opscore.core.agent import Agent
 from opscore.core.agent_events import AgentContent
 from opscore.core.errors import Conflict, Invalid, NotFound, Refusal, TooLarge, Unavailable
 from opscore.core.types import SECOND, Actor, AgentState
-from opscore.engine.agent_requests import Register, Report
+from opscore.engine.agent_requests import Report
 from opscore.engine.lifecycle import AgentDetails
+from opscore.engine.registration import Register
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import Wants
 from tests.engine.house import Ears, House, ManualClock, opened

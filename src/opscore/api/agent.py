@@ -62,9 +62,10 @@ async def register_agent(call: Call, body: RegisterAgent) -> Reply:
     view = agent_view(record)
     if not record.created:
         return ok(view, etag(record))
-    if record.channel == "http":
+    signed = record.channel == "http"
+    if signed:
         view.signing_secret = secret_of(call.engine.signing, record)
-    return created(view, etag(record))
+    return created(view, etag(record), secret=signed)
 
 
 @routes.query("/agent", "session:read", ListAgents, {200: AgentPage})

@@ -44,12 +44,16 @@ def direct_of(scope: Mapping[str, Any]) -> Direct | None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One complete response."""
+    """One complete response.
+
+    `secret`: it holds one, and so is never written down for a request that comes again.
+    """
 
     status: int
     body: bytes = b""
     media_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    secret: bool = False
 
     def send_by(self, direct: Direct | None, trace_id: str) -> bool:
         """Write the response the short way; False when it has to be sent."""
@@ -91,19 +95,19 @@ class Traced:
         await self._send(message)
 
 
-def ok(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:
-    """200 with a JSON document."""
-    return Answer(200, _encode(value), headers=headers)
+def ok(value: msgspec.Struct, *headers: tuple[bytes, bytes], secret: bool = False) -> Answer:
+    """200 with a JSON document; `secret` as in `Answer`."""
+    return Answer(200, _encode(value), headers=headers, secret=secret)
 
 
-def created(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:
-    """201 with a JSON document."""
-    return Answer(201, _encode(value), headers=headers)
+def created(value: msgspec.Struct, *headers: tuple[bytes, bytes], secret: bool = False) -> Answer:
+    """201 with a JSON document; `secret` as in `Answer`."""
+    return Answer(201, _encode(value), headers=headers, secret=secret)
 
 
-def accepted(value: msgspec.Struct, *headers: tuple[bytes, bytes]) -> Answer:
-    """202 with a JSON document."""
-    return Answer(202, _encode(value), headers=headers)
+def accepted(value: msgspec.Struct, *headers: tuple[bytes, bytes], secret: bool = False) -> Answer:
+    """202 with a JSON document; `secret` as in `Answer`."""
+    return Answer(202, _encode(value), headers=headers, secret=secret)
 
 
 NO_CONTENT = Answer(204)

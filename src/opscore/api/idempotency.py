@@ -49,15 +49,15 @@ async def once(
             reply = await run()
         finally:
             CURRENT.reset(token)
-        if not operation.told_once:
-            await _keep(call, request, reply)
+        await _keep(call, request, reply)
         return reply
     finally:
         repeats.end(request)
 
 
 async def _keep(call: Call, request: Once, reply: Reply) -> None:
-    if not isinstance(reply, Answer) or reply.status >= 300:
+    if not isinstance(reply, Answer) or reply.status >= 300 or reply.secret:
+        # What its commands gave is kept: the same request makes the same answer out of that.
         return
     try:
         await call.engine.repeats.keep(request, _encode(reply))

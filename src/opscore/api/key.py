@@ -16,7 +16,7 @@ from opscore.wire.key import CreateKey, KeyMade, KeyPage, KeyView, ListKeys, Rot
 routes = Routes("key")
 
 
-@routes.body("POST", "/key", "admin", CreateKey, {201: KeyMade}, told_once=True)
+@routes.body("POST", "/key", "admin", CreateKey, {201: KeyMade})
 async def create_key(call: Call, body: CreateKey) -> Reply:
     """Make a key. Its text is in this answer and never told again."""
     made = await call.engine.keys.create(
@@ -24,16 +24,16 @@ async def create_key(call: Call, body: CreateKey) -> Reply:
         body.scopes,
         agent=body.agent,
         expires_seconds=body.expires_in_seconds,
-        namespace=_reached(call, body.namespace or call.namespace),
+        namespace=reached(call, body.namespace or call.namespace),
         actor=call.actor,
     )
-    return created(_made(made))
+    return created(_made(made), secret=True)
 
 
 @routes.query("/key", "admin", ListKeys, {200: KeyPage})
 async def list_keys(call: Call, query: ListKeys) -> Reply:
     """List keys, newest first; those that let nobody in any more too."""
-    reach = _reached(call, query.namespace or call.principal.reach)
+    reach = reached(call, query.namespace or call.principal.reach)
     page = call.engine.keys.list(reach=reach, cursor=query.cursor, limit=query.limit)
     return ok(KeyPage(keys=[_view(one) for one in page.items], next_cursor=page.next_cursor))
 
@@ -47,7 +47,7 @@ async def get_key(call: Call) -> Reply:
 @routes.plain("DELETE", "/key/{keyId}", "admin", {204: None})
 async def revoke_key(call: Call) -> Reply:
     """Revoke a key: it lets nobody in any more, and what was opened with it ends."""
-    await call.engine.keys.revoke(call.part("keyId"), reach=call.principal.reach)
+    await call.engine.keys.revoke(call.part("keyId"), reach=call.principal.reach, actor=call.actor)
     return NO_CONTENT
 
 
@@ -58,17 +58,20 @@ async def revoke_key(call: Call) -> Reply:
     RotateKey,
     {200: KeyMade},
     optional=True,
-    told_once=True,
 )
 async def rotate_key(call: Call, body: RotateKey) -> Reply:
     """Give a key a new text; the one it had counts for `overlapSeconds` more."""
     made = await call.engine.keys.rotate(
-        call.part("keyId"), overlap_seconds=body.overlap_seconds, reach=call.principal.reach
+        call.part("keyId"),
+        overlap_seconds=body.overlap_seconds,
+        reach=call.principal.reach,
+        actor=call.actor,
     )
-    return ok(_made(made))
+    return ok(_made(made), secret=True)
 
 
-def _reached(call: Call, namespace: str) -> str:
+def reached(call: Call, namespace: str) -> str:
+    """That namespace (or `*`), if the key may see it. Raises Forbidden."""
     if not within(call.principal.reach, namespace):
         raise Forbidden("This key belongs to another namespace.")
     return namespace

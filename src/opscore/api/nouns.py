@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from opscore.api import (
     agent,
     approval,
+    audit,
     bulk,
     event,
     key,
@@ -32,5 +33,6 @@ NOUNS: Sequence[Routes] = (
     limit.routes,
     bulk.routes,
     key.routes,
+    audit.routes,
     system.routes,
 )

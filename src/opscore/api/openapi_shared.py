@@ -135,7 +135,7 @@ def headers_of(operation: Operation, answer: type | None) -> dict[str, Any]:
         named["ETag"] = "ETag"
     if operation.prefers_wait:
         named["Preference-Applied"] = "PreferenceApplied"
-    if operation.method != "GET" and operation.changes and not operation.told_once:
+    if operation.method != "GET" and operation.changes:
         named["Idempotency-Replayed"] = "IdempotencyReplayed"
     return _refer(named)
 

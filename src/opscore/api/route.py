@@ -47,8 +47,6 @@ class Operation:
     prefers_wait: bool = False
     changes: bool = True
     """Whether it may change something, and so takes an `Idempotency-Key`; a GET never does."""
-    told_once: bool = False
-    """Whether its answer holds a secret, and so is never kept for a request that comes again."""
     if_match: bool = False
     """Whether it takes the `ETag` of what it edits."""
     lenient: bool = False
@@ -97,7 +95,6 @@ class Routes:
         media_types: Sequence[str] = JSON_TYPES,
         prefers_wait: bool = False,
         changes: bool = True,
-        told_once: bool = False,
         if_match: bool = False,
         lenient: bool = False,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
@@ -113,7 +110,6 @@ class Routes:
             media_types=media_types,
             prefers_wait=prefers_wait,
             changes=changes,
-            told_once=told_once,
             if_match=if_match,
             lenient=lenient,
         )

@@ -35,7 +35,7 @@ async def get_schedule(call: Call, query: wire.LookAhead) -> Reply:
 async def pause_schedule(call: Call) -> Reply:
     """Start nothing by itself until it is resumed."""
     record = await call.engine.orchestration.pause_schedule(
-        call.part("scheduleId"), namespace=call.namespace
+        call.part("scheduleId"), namespace=call.namespace, actor=call.actor
     )
     return ok(schedule_view(record))
 
@@ -44,7 +44,7 @@ async def pause_schedule(call: Call) -> Reply:
 async def resume_schedule(call: Call) -> Reply:
     """Go on with the next time from now."""
     record = await call.engine.orchestration.resume_schedule(
-        call.part("scheduleId"), namespace=call.namespace
+        call.part("scheduleId"), namespace=call.namespace, actor=call.actor
     )
     return ok(schedule_view(record))
 
@@ -53,7 +53,7 @@ async def resume_schedule(call: Call) -> Reply:
 async def trigger_schedule(call: Call) -> Reply:
     """Start a session now, whatever runs."""
     session_id = await call.engine.orchestration.trigger_schedule(
-        call.part("scheduleId"), namespace=call.namespace
+        call.part("scheduleId"), namespace=call.namespace, actor=call.actor
     )
     return accepted(wire.Triggered(session_id=session_id))
 

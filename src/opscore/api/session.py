@@ -62,8 +62,11 @@ async def start_session(call: Call, body: StartSession) -> Reply:
     if record is not None:
         view = session_view(record)
         view.callback_secret = told
-        return ok(view, applied(call))
-    return accepted(SessionAccepted(session_id=session_id, callback_secret=told))
+        return ok(view, applied(call), secret=body.callback is not None)
+    return accepted(
+        SessionAccepted(session_id=session_id, callback_secret=told),
+        secret=body.callback is not None,
+    )
 
 
 def secret(call: Call, session_id: str, callback: object) -> str | msgspec.UnsetType:
@@ -87,7 +90,8 @@ async def start_sessions(call: Call, body: StartSessions) -> Reply:
         if one.callback
     }
     return accepted(
-        SessionsAccepted(session_ids=session_ids, callback_secrets=secrets or msgspec.UNSET)
+        SessionsAccepted(session_ids=session_ids, callback_secrets=secrets or msgspec.UNSET),
+        secret=bool(secrets),
     )
 
 
@@ -157,7 +161,7 @@ def _or_none(value: Any) -> Any:
 async def delete_session(call: Call) -> Reply:
     """Delete a finished session."""
     await call.engine.orchestration.delete_session(
-        call.part("sessionId"), seen=if_match(call), namespace=call.namespace
+        call.part("sessionId"), seen=if_match(call), namespace=call.namespace, actor=call.actor
     )
     return NO_CONTENT
 

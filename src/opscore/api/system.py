@@ -8,8 +8,9 @@ from opscore.api.answer import Answer, ok
 from opscore.api.call import Call
 from opscore.api.route import BASE, Reply, Routes
 from opscore.api.schemas import SCHEMAS, published
+from opscore.channels.attempts import moment_or_none
 from opscore.core.errors import NotFound
-from opscore.wire.queries import Health, Readiness
+from opscore.wire.queries import AuditState, Health, Readiness
 
 routes = Routes("system", base="")
 _encode = msgspec.json.Encoder().encode
@@ -30,6 +31,8 @@ async def ready(call: Call) -> Reply:
     answer = Readiness(ready=not reasons, reasons=reasons)
     if call.context.agentkit is not None:
         answer.agentkit = call.context.agentkit.view()
+    if (state := call.engine.audit.state) is not None:
+        answer.audit = AuditState(checkpoint_at=moment_or_none(state.at), problem=state.problem)
     body = _encode(answer)
     return Answer(503 if reasons else 200, body)
 

@@ -126,6 +126,7 @@ async def patch_task(call: Call, body: PatchTask) -> Reply:
         priority=body.priority,
         seen=if_match(call),
         namespace=call.namespace,
+        actor=call.actor,
     )
     return ok(task_view(record), etag(record))
 
@@ -139,7 +140,7 @@ async def _task(call: Call) -> TaskView:
 async def cancel_task(call: Call, body: Reason) -> Reply:
     """Cancel a task; its running attempt is told and fenced."""
     await call.engine.orchestration.cancel_task(
-        call.part("taskId"), body.reason, namespace=call.namespace
+        call.part("taskId"), body.reason, namespace=call.namespace, actor=call.actor
     )
     return accepted(await _task(call))
 

@@ -58,7 +58,8 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
                 workflow_id=workflow,
                 message="The workflow was started.",
                 callback_secret=secret,
-            )
+            ),
+            secret=secret is not None,
         )
     return ok(
         TriggerAccepted(
@@ -71,6 +72,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
             error=error_view(record.error),
         ),
         applied(call),
+        secret=secret is not None,
     )
 
 
@@ -98,6 +100,7 @@ async def _stored(
         call.engine.orchestration.create_workflow,
         name_hint=name_hint or "template",
         namespace=call.namespace,
+        actor=call.actor,
     )
     try:
         record = await create(definition)

@@ -38,7 +38,7 @@ routes = Routes("workflow")
 async def create_workflow(call: Call, body: bytes) -> Reply:
     """Create a template version from JSON or YAML; the same content again changes nothing."""
     record = await call.engine.orchestration.create_workflow(
-        body, name_hint=_hint(call), namespace=call.namespace
+        body, name_hint=_hint(call), namespace=call.namespace, actor=call.actor
     )
     answer = WorkflowCreated(
         name=record.name, version=record.version, digest=record.digest, created=record.created

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
+    "audit": ("opscore.cli.audit:app", "The audit: who changed what by order."),
 }
 
 

@@ -6,19 +6,18 @@ import os
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from opscore.cli import exits
 from opscore.cli.exits import Stop
 from opscore.cli.output import paint, plain, print_json, print_lines, print_list
 from opscore.cli.settings import (
     DATABASE,
-    DEFAULT_DATABASE,
     DEFAULT_URL,
     DEFAULTS,
-    DEV_DATABASE,
     Common,
     template_env,
+    usual_database,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ async def doctor(
     only read, also while a server uses it. Exit code 1 when something fails.
     """
     findings: list[Finding] = []
-    async for finding in _examine(database_url or _usual(), common):
+    async for finding in _examine(database_url or usual_database(), common):
         findings.append(finding)
         if common.format == "table":
             print_lines(_lines(finding))
@@ -45,14 +44,6 @@ async def doctor(
         print_json(report)
     failed = any(finding.level == "fail" for finding in findings)
     return exits.ERROR if failed else exits.OK
-
-
-def _usual() -> str:
-    dev = (
-        Path(DEV_DATABASE).exists()
-        and not Path(DEFAULT_DATABASE.removeprefix("sqlite:///")).exists()
-    )
-    return f"sqlite:///{DEV_DATABASE}" if dev else DEFAULT_DATABASE
 
 
 async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]:
@@ -74,8 +65,9 @@ async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]
     yield checks.template_env(template_env(os.environ.get("OPSCORE_TEMPLATE_ENV", "")))
     server = await _server(common)
     yield server
-    if server.level == "ok" and (found := await _agentkit(common)) is not None:
-        yield found
+    if server.level == "ok":
+        for found in await _told(common):
+            yield found
 
 
 def _database(path: Path) -> Iterator[Finding]:
@@ -118,18 +110,37 @@ async def _server(common: Common) -> Finding:
     return ok("server", f"{common.url} answers, version {version}")
 
 
-async def _agentkit(common: Common) -> Finding | None:
-    """How AgentKit stands, when the server answers and is told of one."""
-    from opscore.cli.checks import ok, warn
+async def _told(common: Common) -> list[Finding]:
+    """What the server that answers says of AgentKit and of its audit, when it has them."""
     from opscore.cli.remote import connect
 
     try:
         async with connect(common) as server:
-            told = (await server.get("//ready")).get("agentkit")
+            ready = await server.get("//ready")
     except Stop:
-        return None
-    if not told:
-        return None
+        return []
+    return [
+        find(ready[name])
+        for name, find in (("agentkit", _agentkit), ("audit", _audit))
+        if ready.get(name)
+    ]
+
+
+def _audit(told: Any) -> Finding:
+    """How the checkpoints of the audit stand."""
+    from opscore.cli.checks import ok, warn
+
+    at = told["checkpointAt"] or "never"
+    if told["problem"] is None:
+        return ok("audit", f"last checkpoint {at}")
+    found = f"no checkpoint: {told['problem']}; the last one: {at}"
+    return warn("audit", found, "see OPSCORE_AUDIT_CHECKPOINT in docs/operations.md")
+
+
+def _agentkit(told: Any) -> Finding:
+    """How AgentKit stands."""
+    from opscore.cli.checks import ok, warn
+
     if told["reachable"]:
         return ok("agentkit", f"{told['url']} answers")
     age = told["ageSeconds"]

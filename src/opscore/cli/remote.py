@@ -62,7 +62,7 @@ class Remote:
             "POST", path, text.encode(), content_type=content_type, source=source
         )
 
-    async def listing(self, path: str, key: str, limit: int, **query: object) -> list[Json]:
+    async def listing(self, path: str, key: str, limit: int, /, **query: object) -> list[Json]:
         """Up to `limit` items of a paged list, over as many pages as that takes."""
         if limit < 1:
             raise usage("--limit is 1 or more")

@@ -23,6 +23,7 @@ from opscore.cli.settings import (
     DEFAULT_PORT,
     AgentKitUrl,
     ApiKey,
+    AuditCheckpoint,
     DatabaseUrl,
     Host,
     KeyConnections,
@@ -73,6 +74,7 @@ def serve(
     key_requests: KeyRequests = DEFAULT_KEY_REQUESTS,
     key_connections: KeyConnections = DEFAULT_KEY_CONNECTIONS,
     template_env: TemplateEnv = "",
+    audit_checkpoint: AuditCheckpoint = None,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -106,7 +108,9 @@ def serve(
         key_connections=key_connections,
     )
     plan = Plan(settings, database_url, workflows_dir, lease_seconds, payload_limit)
-    start(replace(plan, outgoing=rules(outgoing_allow), template_env=template_env))
+    outgoing = rules(outgoing_allow)
+    plan = replace(plan, outgoing=outgoing, template_env=template_env)
+    start(replace(plan, audit_checkpoint=_checked_checkpoint(audit_checkpoint, outgoing)))
 
 
 def checked_agentkit(url: str | None) -> str | None:
@@ -121,6 +125,18 @@ def checked_agentkit(url: str | None) -> str | None:
     except OutgoingFailed as error:
         raise usage(str(error), "see OPSCORE_AGENTKIT_URL") from error
     return url
+
+
+def _checked_checkpoint(target: str | None, outgoing: Rules) -> str | None:
+    """Where checkpoints of the audit go, if they can. Raises `Stop` (usage)."""
+    from opscore.outgoing.request import OutgoingFailed, checked_url
+
+    if target and "://" in target:
+        try:
+            checked_url(target, outgoing)
+        except OutgoingFailed as error:
+            raise usage(str(error), "see OPSCORE_AUDIT_CHECKPOINT") from error
+    return target or None
 
 
 def rules(allow: str, *, development: bool = False) -> Rules:
@@ -157,6 +173,7 @@ class Plan:
     payload_limit: int = DEFAULT_PAYLOAD_LIMIT
     outgoing: Rules | None = None
     template_env: str = ""
+    audit_checkpoint: str | None = None
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -208,6 +225,7 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
         lease_seconds=plan.lease_seconds,
         payload_limit=plan.payload_limit,
         template_env=allowed_env(plan.template_env),
+        audit_checkpoint=plan.audit_checkpoint,
         development=plan.settings.development,
         outgoing=plan.outgoing or rules(""),
     )

@@ -46,6 +46,7 @@ FILE_KEYS = frozenset(
         "key_requests",
         "key_connections",
         "template_env",
+        "audit_checkpoint",
     }
 )
 
@@ -113,6 +114,13 @@ TemplateEnv = Annotated[
     Parameter(
         env_var="OPSCORE_TEMPLATE_ENV",
         help="Environment variables that templates may read: names, comma-separated.",
+    ),
+]
+AuditCheckpoint = Annotated[
+    str | None,
+    Parameter(
+        env_var="OPSCORE_AUDIT_CHECKPOINT",
+        help="A file, or an http(s) URL, that is told every minute how far the audit has come.",
     ),
 ]
 Profile = Annotated[
@@ -225,3 +233,10 @@ def template_env(names: str) -> dict[str, str | None]:
     """The variables that templates may read, None for one that is not set."""
     listed = [name.strip() for name in names.split(",")]
     return {name: os.environ.get(name) for name in listed if name}
+
+
+def usual_database() -> str:
+    """The database that is meant when none is named: ops.db, else that of `opscore dev`."""
+    usual = Path(DEFAULT_DATABASE.removeprefix("sqlite:///"))
+    dev = Path(DEV_DATABASE).exists() and not usual.exists()
+    return f"sqlite:///{DEV_DATABASE}" if dev else DEFAULT_DATABASE

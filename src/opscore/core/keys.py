@@ -92,7 +92,11 @@ def accepted(key: Key) -> Iterator[tuple[bytes, Micros | None]]:
 
 def identity_of(key: Key) -> Identity:
     """Who comes with this key."""
-    actor = Actor("operator", key.key_id) if key.agent is None else Actor("agent", key.agent)
+    actor = (
+        Actor("operator", key.key_id, key.key_id)
+        if key.agent is None
+        else Actor("agent", key.agent, key.key_id)
+    )
     return Identity(actor, key.namespace, permissions_of(key.scopes), key.agent, key.key_id)
 
 

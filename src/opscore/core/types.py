@@ -6,7 +6,7 @@ Times are integers: microseconds since the Unix epoch. Durations are microsecond
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -202,6 +202,8 @@ class Actor:
 
     kind: str
     name: str
+    key_id: str | None = field(default=None, compare=False)
+    """The key that was shown, where one was."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"

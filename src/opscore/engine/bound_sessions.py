@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from opscore.core.agent import Agent
 from opscore.core.errors import Invalid, NotFound
-from opscore.core.types import Actor, Json
+from opscore.core.types import DEFAULT_NAMESPACE, SYSTEM, Actor, Json
 from opscore.engine.records import SessionRecord
+from opscore.engine.registry import Registry
 
 CHANGEABLE = frozenset({"priority", "labels", "metadata"})
 
@@ -50,7 +51,58 @@ class Sessions(Protocol):
         ...
 
 
-async def update_bound(
+class BoundSessions:
+    """The part of `Lifecycle` that concerns sessions of an agent."""
+
+    def __init__(self, registry: Registry, sessions: Sessions) -> None:
+        self._registry = registry
+        self._sessions = sessions
+
+    async def start_session(
+        self,
+        agent_id: str,
+        workflow_id: str,
+        *,
+        input: Json = b"{}",
+        context: Json = b"{}",
+        version: str | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> str:
+        """Start a session bound to this agent; its id. Raises NotFound and what `start` raises."""
+        agent = self._registry.require(namespace, agent_id)
+        return await self._sessions.start(
+            workflow_id,
+            version=version,
+            input=input,
+            context=context,
+            priority=priority,
+            labels=labels or {},
+            agent_id=agent.agent_id,
+            namespace=namespace,
+            actor=actor,
+        )
+
+    async def update_session(
+        self,
+        agent_id: str,
+        session_id: str,
+        changes: Mapping[str, Any],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
+    ) -> SessionRecord:
+        """Change `priority`, `labels` or `metadata` of a session that is bound to this agent.
+
+        Raises NotFound, Invalid for another key, and what `patch_session` raises.
+        """
+        agent = self._registry.require(namespace, agent_id)
+        return await _update_bound(self._sessions, agent, session_id, changes, actor)
+
+
+async def _update_bound(
     sessions: Sessions, agent: Agent, session_id: str, changes: Mapping[str, Any], actor: Actor
 ) -> SessionRecord:
     """Change a session that is bound to `agent`. Raises Invalid for an unknown key, NotFound."""

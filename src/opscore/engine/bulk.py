@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from opscore.core import commands as cmd
 from opscore.core.errors import Invalid, Refusal
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, Micros
+from opscore.engine.audit import Note, ordered
 from opscore.engine.requests import OnSession
 from opscore.engine.steering import Steering
 from opscore.store.store import Filters
@@ -54,6 +55,22 @@ class BulkRecord:
     more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Who asked for a change by filter, and whether it is to be made."""
+
+    actor: Actor
+    action: str
+    namespace: str
+    dry_run: bool
+
+    def note(self, ids: Sequence[str]) -> Note | None:
+        """What is recorded of one of its commands, which changes these."""
+        if len(ids) == 1:
+            return ordered(self.actor, self.action, self.namespace, ids[0])
+        return ordered(self.actor, self.action, self.namespace, None, tasks=tuple(ids))
+
+
 class Bulk(Steering):
     """The part of `Orchestration` that changes what a filter finds."""
 
@@ -74,7 +91,8 @@ class Bulk(Steering):
             (ids, session_id, cmd.RetryTask(ids[0], str(actor), retry_count, ids[1:]))
             for session_id, ids in groups.items()
         ]
-        return await self._change(commands, namespace, dry_run=dry_run, more=more)
+        told = _Order(actor, "task.retried", namespace, dry_run)
+        return await self._change(commands, told, more=more)
 
     async def fallback_tasks(
         self,
@@ -93,7 +111,8 @@ class Bulk(Steering):
                 commands.append((ids, session_id, cmd.FallbackTask(ids[0], by, ids[1:])))
             else:
                 commands += [((t,), session_id, cmd.FallbackTask(t, by)) for t in ids]
-        return await self._change(commands, namespace, dry_run=dry_run, more=more)
+        told = _Order(actor, "task.given_up", namespace, dry_run)
+        return await self._change(commands, told, more=more)
 
     async def cancel_sessions(
         self,
@@ -110,9 +129,8 @@ class Bulk(Steering):
         ids, more = await self._open_sessions(which, namespace)
         grace = round(self._t.settings.cancel_grace_seconds * SECOND)
         command = cmd.Cancel(reason, str(actor), grace)
-        return await self._change(
-            [((s,), s, command) for s in ids], namespace, dry_run=dry_run, more=more
-        )
+        told = _Order(actor, "session.cancelled", namespace, dry_run)
+        return await self._change([((s,), s, command) for s in ids], told, more=more)
 
     async def _tasks(
         self, which: TaskFilter, namespace: str
@@ -156,17 +174,18 @@ class Bulk(Steering):
     async def _change(
         self,
         commands: Sequence[tuple[tuple[str, ...], str, cmd.SessionCommand]],
-        namespace: str,
+        order: _Order,
         *,
-        dry_run: bool,
         more: bool,
     ) -> BulkRecord:
         ids = [one for named, _, _ in commands for one in named]
-        if dry_run:
+        if order.dry_run:
             return BulkRecord(True, ids, (), more)
         futures = [
-            self._t.writer.submit(OnSession(session_id, command, namespace))
-            for _, session_id, command in commands
+            self._t.writer.submit(
+                OnSession(session_id, command, order.namespace), order.note(named)
+            )
+            for named, session_id, command in commands
         ]
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         refused: list[tuple[str, str]] = []

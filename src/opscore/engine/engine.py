@@ -16,6 +16,7 @@ from opscore.core.errors import OpsCoreError
 from opscore.core.lint import Findings
 from opscore.core.push import ACCEPTED
 from opscore.core.template import Template
+from opscore.engine.audit_trail import CHECKPOINT_SECONDS, AuditTrail
 from opscore.engine.bindings import Bindings
 from opscore.engine.cache import SessionCache, TemplateCache
 from opscore.engine.callbacks import Callbacks
@@ -72,7 +73,7 @@ def _means(templates: TemplateCache, settings: Settings) -> Means:
 class Engine:
     """Everything that runs in one process over one store.
 
-    `lifecycle`, `orchestration`, `debugging` and `keys` are the verbs, `feed` and `hooks` tell what
+    `lifecycle`, `orchestration`, `debugging`, `keys` and `audit` are the verbs, `feed` and `hooks` tell what
     happens. Made by `Engine.open`; closed by `close`, or by leaving `async with`.
     """
 
@@ -98,6 +99,7 @@ class Engine:
         self._views = Views(store, templates)
         self._writer = Writer(store, means, self._committed)
         self.repeats = Repeats(store, self._writer)
+        self.audit = AuditTrail(store, self._writer, self.outgoing, settings.audit_checkpoint)
         self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
         self.callbacks = self._callbacks(chance)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
@@ -220,6 +222,7 @@ class Engine:
         self._running = asyncio.get_running_loop().create_task(self._run(started))
         await started.wait()
         self._dispatcher.wake(set(await self.store.queues()))
+        await self.audit.tend()
 
     async def _run(self, started: asyncio.Event) -> None:
         """All loops in one task group; ends when told to, or when one of them breaks."""
@@ -236,6 +239,7 @@ class Engine:
                     every(self._clock, PRESENCE_SECONDS, self._sweep_presence),
                     every(self._clock, FORGET_SECONDS, self._forget_requests),
                     every(self._clock, KEY_USES_SECONDS, self.keys.write_uses),
+                    every(self._clock, CHECKPOINT_SECONDS, self.audit.tend),
                 ):
                     group.create_task(loop)
                 started.set()
@@ -332,6 +336,7 @@ class Engine:
         self.hooks.close()
         self._stop.set()
         await asyncio.wait({running})
+        await self.audit.tend(closing=True)
         await self.outgoing.close()
         await self.store.close()
 

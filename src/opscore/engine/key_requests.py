@@ -41,6 +41,7 @@ class ChangeKey:
     reach: str
     decide: Callable[[Key, Micros], Key | Refused]
     weight: int = 1
+    changed: bool = True
 
     def want(self, wants: Wants, means: Means) -> None:
         """As for a new key."""
@@ -56,7 +57,8 @@ class ChangeKey:
         if isinstance(changed, Refused):
             raise_refused(changed)
             return key
-        return batch.put(changed) if changed is not key else key
+        self.changed = changed is not key
+        return batch.put(changed) if self.changed else key
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class AdoptKey:
     ring: KeyRing
     key: Key
     weight: int = 1
+    changed: bool = True
 
     def want(self, wants: Wants, means: Means) -> None:
         """As for a new key."""
@@ -79,6 +82,7 @@ class AdoptKey:
         batch = self.ring.batch(unit)
         for key in batch.all():
             if self.key.digest in (key.digest, key.previous):
+                self.changed = False
                 return key
         for key in batch.all():
             if key.origin is Origin.ENVIRONMENT and state_of(key, unit.now) is KeyState.LIVE:

@@ -29,6 +29,7 @@ from opscore.core.keys import (
     token_of,
 )
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, Micros
+from opscore.engine.audit import Note, always
 from opscore.engine.key_requests import AddKey, AdoptKey, ChangeKey, NoteUses
 from opscore.engine.key_ring import KeyRing
 from opscore.engine.records import Paged
@@ -102,7 +103,8 @@ class Keys:
         expires_at = _within_days(expires_seconds, LONGEST_EXPIRY_DAYS, self._now())
         key, token = self._new(name, scopes, namespace, str(actor), Origin.API)
         key = replace(key, agent=agent, expires_at=expires_at)
-        return self._made(await self._writer.submit(AddKey(self.ring, key)), token)
+        made = self._writer.submit(AddKey(self.ring, key), _note(actor, "key.created", key))
+        return self._made(await made, token)
 
     def _new(
         self, name: str, scopes: Sequence[str], namespace: str, created_by: str, origin: Origin
@@ -130,6 +132,7 @@ class Keys:
         *,
         overlap_seconds: float = DAY,
         reach: str = EVERY_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> KeyRecord:
         """Give a key a new text; the old one counts for `overlap_seconds` more.
 
@@ -141,11 +144,23 @@ class Keys:
         command = ChangeKey(
             self.ring, key_id, reach, lambda key, now: rotated(key, digest, now, until or 0)
         )
-        return self._made(await self._writer.submit(command), token)
+        note = self._change_note(actor, "key.rotated", key_id, overlapSeconds=overlap_seconds)
+        return self._made(await self._writer.submit(command, note), token)
 
-    async def revoke(self, key_id: str, *, reach: str = EVERY_NAMESPACE) -> KeyRecord:
+    async def revoke(
+        self, key_id: str, *, reach: str = EVERY_NAMESPACE, actor: Actor = SYSTEM
+    ) -> KeyRecord:
         """Let nobody in with this key any more, once this returns. Raises NotFound."""
-        return self._record(await self._writer.submit(ChangeKey(self.ring, key_id, reach, revoked)))
+        command = ChangeKey(self.ring, key_id, reach, revoked)
+        note = self._change_note(actor, "key.revoked", key_id)
+        return self._record(await self._writer.submit(command, note))
+
+    def _change_note(self, actor: Actor, action: str, key_id: str, **details: object) -> Note:
+        """Refused when there is no such key, and then nothing is recorded."""
+        key = self.ring.find(key_id)
+        namespace = DEFAULT_NAMESPACE if key is None else key.namespace
+        name = None if key is None else key.name
+        return always(actor, action, namespace, key_id, name=name, **details)
 
     def get(self, key_id: str, *, reach: str = EVERY_NAMESPACE) -> KeyRecord:
         """One key. Raises NotFound."""
@@ -188,7 +203,8 @@ class Keys:
             "OPSCORE_API_KEY", ("admin",), EVERY_NAMESPACE, str(SYSTEM), Origin.ENVIRONMENT
         )
         key = replace(key, digest=digest_of(text.encode()).hex())
-        found = self._record(await self._writer.submit(AdoptKey(self.ring, key)))
+        note = _note(SYSTEM, "key.created", key)
+        found = self._record(await self._writer.submit(AdoptKey(self.ring, key), note))
         if not is_root(found.key, self._now()):
             # Known as a key with fewer rights, or revoked: that is not undone by a restart.
             log.warning("first_key_has_not_all_rights", key_id=found.key.key_id, state=found.state)
@@ -200,7 +216,7 @@ class Keys:
         if any(is_root(key, now) for key in self.ring.all()):
             return None
         key, token = self._new("first", ("admin",), EVERY_NAMESPACE, str(SYSTEM), Origin.FIRST)
-        await self._writer.submit(AddKey(self.ring, key))
+        await self._writer.submit(AddKey(self.ring, key), _note(SYSTEM, "key.created", key))
         return token
 
     async def write_uses(self) -> None:
@@ -211,6 +227,19 @@ class Keys:
                 await self._writer.submit(NoteUses(uses))
             except Unavailable as error:
                 log.warning("key_uses_not_recorded", error=error.detail)
+
+
+def _note(actor: Actor, action: str, key: Key) -> Note:
+    return always(
+        actor,
+        action,
+        key.namespace,
+        key.key_id,
+        name=key.name,
+        scopes=key.scopes,
+        agent=key.agent,
+        origin=key.origin.value,
+    )
 
 
 def _check(scopes: Sequence[str], agent: str | None, namespace: str) -> None:

@@ -9,16 +9,18 @@ from opscore.core import agent as core
 from opscore.core.agent import Agent
 from opscore.core.errors import Invalid
 from opscore.core.template import Target
-from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Json, Micros
+from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Micros
 from opscore.core.why import Taker
 from opscore.engine import agent_views as views
 from opscore.engine.agent_content import AgentDetails, checked, checked_changes, plain
-from opscore.engine.agent_requests import Deregister, Order, Patch, Register, Report
-from opscore.engine.bound_sessions import Sessions, update_bound
+from opscore.engine.agent_requests import Deregister, Order, Report
+from opscore.engine.audit import Note, ordered
+from opscore.engine.bound_sessions import BoundSessions, Sessions
 from opscore.engine.connections import Connection, Floor, follow
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.presence import Presence
-from opscore.engine.records import AgentRecord, Paged, SessionRecord, StateRecord
+from opscore.engine.records import AgentRecord, Paged, StateRecord
+from opscore.engine.registration import Patch, Register
 from opscore.engine.registry import AgentsChanged, Registry
 from opscore.engine.revisions import Seen
 from opscore.engine.rollcall import RollCall
@@ -30,7 +32,7 @@ from opscore.store.store import Store
 __all__ = ["AgentDetails", "Connection", "Lifecycle", "Receiver", "Sessions"]
 
 
-class Lifecycle:
+class Lifecycle(BoundSessions):
     """Agents and their instances. Call `preload` before the first verb.
 
     `offline_after` is in microseconds, `payload_limit` in bytes; `new_id` makes ids with a prefix.
@@ -51,8 +53,7 @@ class Lifecycle:
         self._store = store
         self._writer = writer
         self._dispatcher = dispatcher
-        self._registry = registry
-        self._sessions = sessions
+        super().__init__(registry, sessions)
         self._new_id = new_id
         self._limit = payload_limit
         self._presence = Presence()
@@ -114,7 +115,9 @@ class Lifecycle:
             foreign,
             bound,
         )
-        agent, created = await self._writer.submit(command)
+        told = {"agentName": content.agent_name, "channel": content.channel}
+        note = ordered(actor, "agent.registered", namespace, _registered, **told)
+        agent, created = await self._writer.submit(command, note)
         self._presence.see(agent.agent_id, self._store.now())
         return self._record(agent, created=created)
 
@@ -135,7 +138,8 @@ class Lifecycle:
         agent = self._registry.require(namespace, agent_id)
         given = checked_changes(agent, changes, self._limit)
         command = Patch(self._registry, namespace, agent.agent_id, given, str(actor), seen)
-        return self._record(await self._writer.submit(command))
+        note = ordered(actor, "agent.changed", namespace, agent.agent_id, fields=sorted(changes))
+        return self._record(await self._writer.submit(command, note))
 
     async def deregister(
         self,
@@ -152,9 +156,9 @@ class Lifecycle:
         """
         agent = self._registry.find(namespace, agent_id)
         known = agent_id if agent is None else agent.agent_id
-        await self._writer.submit(
-            Deregister(self._registry, namespace, known, str(actor), reason, seen)
-        )
+        command = Deregister(self._registry, namespace, known, str(actor), reason, seen)
+        note = ordered(actor, "agent.deregistered", namespace, known, reason=reason)
+        await self._writer.submit(command, note)
 
     async def get_agent(self, agent_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> AgentRecord:
         """One agent with its instances. Raises NotFound."""
@@ -279,6 +283,7 @@ class Lifecycle:
             lambda agent, now: core.drain(
                 agent, None if wait is None else now + wait, str(actor), reason
             ),
+            ordered(actor, "agent.drained", namespace, _ordered, reason=reason),
         )
 
     async def activate(
@@ -291,59 +296,21 @@ class Lifecycle:
     ) -> StateRecord:
         """Let an agent take work again. Raises NotFound, Conflict when nothing holds it back."""
         return await self._order(
-            namespace, agent_id, lambda agent, _: core.activate(agent, str(actor), reason)
+            namespace,
+            agent_id,
+            lambda agent, _: core.activate(agent, str(actor), reason),
+            ordered(actor, "agent.activated", namespace, _ordered, reason=reason),
         )
 
     async def _order(
-        self, namespace: str, agent_id: str, decide: Callable[[Agent, Micros], Any]
+        self,
+        namespace: str,
+        agent_id: str,
+        decide: Callable[[Agent, Micros], Any],
+        note: Note | None,
     ) -> StateRecord:
         command = Order(self._registry, namespace, agent_id, decide)
-        return self._state(await self._writer.submit(command))
-
-    # -- sessions ---------------------------------------------------------------------------
-
-    async def start_session(
-        self,
-        agent_id: str,
-        workflow_id: str,
-        *,
-        input: Json = b"{}",
-        context: Json = b"{}",
-        version: str | None = None,
-        priority: int | None = None,
-        labels: Mapping[str, str] | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
-        actor: Actor = SYSTEM,
-    ) -> str:
-        """Start a session bound to this agent; its id. Raises NotFound and what `start` raises."""
-        agent = self._registry.require(namespace, agent_id)
-        return await self._sessions.start(
-            workflow_id,
-            version=version,
-            input=input,
-            context=context,
-            priority=priority,
-            labels=labels or {},
-            agent_id=agent.agent_id,
-            namespace=namespace,
-            actor=actor,
-        )
-
-    async def update_session(
-        self,
-        agent_id: str,
-        session_id: str,
-        changes: Mapping[str, Any],
-        *,
-        namespace: str = DEFAULT_NAMESPACE,
-        actor: Actor = SYSTEM,
-    ) -> SessionRecord:
-        """Change `priority`, `labels` or `metadata` of a session that is bound to this agent.
-
-        Raises NotFound, Invalid for another key, and what `patch_session` raises.
-        """
-        agent = self._registry.require(namespace, agent_id)
-        return await update_bound(self._sessions, agent, session_id, changes, actor)
+        return self._state(await self._writer.submit(command, note))
 
     # -- presence ---------------------------------------------------------------------------
 
@@ -393,3 +360,13 @@ class Lifecycle:
         )
         await connection.open(holding)
         return connection
+
+
+def _registered(answer: tuple[Agent, bool]) -> str:
+    """The agent that `Register` answers."""
+    return answer[0].agent_id
+
+
+def _ordered(agent: Agent) -> str:
+    """The agent that `Order` answers."""
+    return agent.agent_id

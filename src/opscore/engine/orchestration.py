@@ -24,6 +24,7 @@ from opscore.core.types import (
     task_id_of,
 )
 from opscore.engine.attempts import Attempts
+from opscore.engine.audit import Note, always, ordered
 from opscore.engine.bulk import Bulk
 from opscore.engine.records import (
     EventRecord,
@@ -73,6 +74,7 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
         *,
         name_hint: str = "template",
         namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> TemplateRecord:
         """Store a template version. The same content again is a no-op (`created` is False).
 
@@ -81,9 +83,13 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
         template = await asyncio.to_thread(read_template, source, name=name_hint)
         if template.name.startswith(RESERVED):
             raise Invalid(f"names that begin with {RESERVED!r} are Ops-Core's own")
-        return await self._add(template, namespace)
+        subject = f"{template.name}@{template.version}"
+        note = always(actor, "workflow.created", namespace, subject, digest=template.digest)
+        return await self._add(template, namespace, note)
 
-    async def _add(self, template: Template, namespace: str) -> TemplateRecord:
+    async def _add(
+        self, template: Template, namespace: str, note: Note | None = None
+    ) -> TemplateRecord:
         if template.schedule is not None:
             check_input(template, EMPTY, EMPTY, self._t.settings.payload_limit)
         row = TemplateRow(
@@ -96,7 +102,7 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
             self._t.now(),
         )
         stored, created = await self._t.writer.submit(
-            AddTemplate(row, self._schedule_of(template, namespace, row.created_at))
+            AddTemplate(row, self._schedule_of(template, namespace, row.created_at)), note
         )
         return _template_record(stored, created=created)
 
@@ -168,7 +174,8 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
         ]
         called = zip(pairs, starts, strict=True)
         callbacks = {pair[0]: one.callback for pair, one in called if one.callback is not None}
-        return await self._t.writer.submit(StartSessions(pairs, callbacks))
+        note = _started(actor, namespace, [session_id for session_id, _ in pairs], starts)
+        return await self._t.writer.submit(StartSessions(pairs, callbacks), note)
 
     def _event(self, request: StartRequest, namespace: str, actor: Actor) -> SessionStarted:
         t = self._t
@@ -229,7 +236,9 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
             trace_id=request.trace_id or self._t.ids.hex(128),
             actor=str(actor),
         )
-        (session_id,) = await self._t.writer.submit(StartSessions([(session_id, event)]))
+        called = request.capability or request.agent
+        note = ordered(actor, "session.started", namespace, session_id, task=called)
+        (session_id,) = await self._t.writer.submit(StartSessions([(session_id, event)]), note)
         return task_id_of(session_id, 1), session_id
 
     async def dispatch_task(
@@ -348,3 +357,14 @@ def _template_record(row: TemplateRow, *, created: bool = False) -> TemplateReco
     return TemplateRecord(
         row.name, row.version, row.description, row.digest, row.source, row.created_at, created
     )
+
+
+def _started(
+    actor: Actor, namespace: str, ids: Sequence[str], starts: Sequence[StartRequest]
+) -> Note | None:
+    """One record for one request, however many sessions it starts."""
+    action = "session.started"
+    if len(ids) == 1:
+        return ordered(actor, action, namespace, ids[0], workflow=starts[0].workflow)
+    names = tuple(sorted({one.workflow for one in starts}))
+    return ordered(actor, action, namespace, None, workflows=names, sessions=tuple(ids))

@@ -102,6 +102,11 @@ class _Recorded:
         self._place = place
         self.weight = command.weight
 
+    @property
+    def changed(self) -> bool:
+        """Whether the command changed anything, where it can tell."""
+        return getattr(self._command, "changed", True)
+
     def want(self, wants: Wants, means: Means) -> None:
         """What the command wants."""
         self._command.want(wants, means)

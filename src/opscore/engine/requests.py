@@ -33,6 +33,7 @@ class OnSession:
     namespace: str | None = None
     expected: Expected = ANY
     weight: int = 1
+    changed: bool = True
 
     def want(self, wants: Wants, means: Means) -> None:
         """The session's journal, unless it is in memory."""
@@ -44,7 +45,9 @@ class OnSession:
         if state is None or self.namespace not in (None, state.namespace):
             raise NotFound(f"there is no session {self.session_id}")
         self.expected.check(state)
+        before = state.seq
         raise_refused(unit.decide(state, self.command))
+        self.changed = state.seq > before
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class AddTemplate:
     row: TemplateRow
     schedule: Callable[[Unit], None] | None = None
     weight: int = 1
+    changed: bool = True
 
     def want(self, wants: Wants, means: Means) -> None:
         """Nothing but that the commit before is done: it may add the same version."""
@@ -93,6 +97,7 @@ class AddTemplate:
         row, templates = self.row, unit.means.templates
         staged = [r for r in unit.changes.templates if r[:3] == row[:3]]
         known = staged[0] if staged else templates.find(row.namespace, row.name, row.version)
+        self.changed = known is None
         if known is None:
             unit.changes.templates.append(row)
             unit.after.append(lambda: templates.add(row))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from opscore.core.errors import NotFound
 from opscore.core.schedule import preview
 from opscore.core.template import Template
-from opscore.core.types import DEFAULT_NAMESPACE, Micros
+from opscore.core.types import DEFAULT_NAMESPACE, SYSTEM, Actor, Micros
+from opscore.engine.audit import ordered
 from opscore.engine.records import ScheduleRecord
 from opscore.engine.schedules import (
     Fire,
@@ -58,18 +59,20 @@ class Scheduling:
         return self._record(row, count)
 
     async def pause_schedule(
-        self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE
+        self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
     ) -> ScheduleRecord:
         """Start nothing by itself until it is resumed. Raises NotFound, Conflict."""
-        return await self._hold(workflow, namespace, paused=True)
+        return await self._hold(workflow, namespace, actor, paused=True)
 
     async def resume_schedule(
-        self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE
+        self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
     ) -> ScheduleRecord:
         """Go on with the next time from now; what passed in between is not caught up with."""
-        return await self._hold(workflow, namespace, paused=False)
+        return await self._hold(workflow, namespace, actor, paused=False)
 
-    async def trigger_schedule(self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
+    async def trigger_schedule(
+        self, workflow: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
+    ) -> str:
         """Start a session now, whatever runs; its id. Raises NotFound."""
         command = Trigger(
             (namespace, workflow),
@@ -77,10 +80,15 @@ class Scheduling:
             lambda: self._t.ids.new("ses_"),
             self._start_event,
         )
-        return await self._t.writer.submit(command)
+        note = ordered(actor, "session.started", namespace, _same, schedule=workflow)
+        return await self._t.writer.submit(command, note)
 
-    async def _hold(self, workflow: str, namespace: str, *, paused: bool) -> ScheduleRecord:
-        await self._t.writer.submit(Hold((namespace, workflow), self._t.schedules, paused))
+    async def _hold(
+        self, workflow: str, namespace: str, actor: Actor, *, paused: bool
+    ) -> ScheduleRecord:
+        action = "schedule.paused" if paused else "schedule.resumed"
+        note = ordered(actor, action, namespace, workflow)
+        await self._t.writer.submit(Hold((namespace, workflow), self._t.schedules, paused), note)
         return await self.get_schedule(workflow, namespace=namespace)
 
     def _record(self, row: ScheduleRow, count: int) -> ScheduleRecord:
@@ -104,3 +112,8 @@ class Scheduling:
             queued=len(times_of(row)),
             missed=row.missed,
         )
+
+
+def _same(session_id: str) -> str:
+    """The answer of `Trigger` is the session it started."""
+    return session_id

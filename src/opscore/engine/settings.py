@@ -15,7 +15,8 @@ class Settings:
 
     `payload_limit` bounds each task's input and output, and a session's input and context;
     `outgoing` says which addresses of agents and callbacks may be called. `template_env`: the
-    environment variables that templates may read, None for one that is not set.
+    environment variables that templates may read, None for one that is not set. `audit_checkpoint`:
+    the file or the http(s) URL that is told every minute how far the audit has come.
     """
 
     lease_seconds: float = 15.0
@@ -25,6 +26,7 @@ class Settings:
     development: bool = False
     outgoing: Rules = field(default_factory=Rules)
     template_env: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
+    audit_checkpoint: str | None = None
 
     @property
     def lease(self) -> Micros:

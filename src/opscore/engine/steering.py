@@ -9,6 +9,7 @@ import msgspec
 from opscore.core import commands as cmd
 from opscore.core.errors import Invalid, NotFound
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, session_id_of
+from opscore.engine.audit import Note, ordered
 from opscore.engine.records import Paged, SessionRecord, TaskRecord
 from opscore.engine.requests import DeleteSession, OnSession
 from opscore.engine.revisions import ANY, Expected, Seen, expected_task
@@ -28,9 +29,10 @@ class Steering:
         session_id: str,
         command: cmd.SessionCommand,
         namespace: str,
+        note: Note | None,
         expected: Expected = ANY,
     ) -> None:
-        await self._t.writer.submit(OnSession(session_id, command, namespace, expected))
+        await self._t.writer.submit(OnSession(session_id, command, namespace, expected), note)
 
     # -- sessions ---------------------------------------------------------------------------
 
@@ -53,7 +55,10 @@ class Steering:
         check_priority(priority)
         given = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
         command = cmd.UpdateSession(priority, labels, given, str(actor))
-        await self._on(session_id, command, namespace, Expected(seen))
+        changes = {"priority": priority, "labels": labels, "metadata": metadata}
+        fields = [name for name, value in changes.items() if value is not None]
+        note = ordered(actor, "session.changed", namespace, session_id, fields=fields)
+        await self._on(session_id, command, namespace, note, Expected(seen))
         return await self._t.views.session(session_id, namespace)
 
     async def cancel(
@@ -69,7 +74,8 @@ class Steering:
         Raises NotFound, Conflict when it has ended.
         """
         grace = round(self._t.settings.cancel_grace_seconds * SECOND)
-        await self._on(session_id, cmd.Cancel(reason, str(actor), grace), namespace)
+        note = ordered(actor, "session.cancelled", namespace, session_id, reason=reason)
+        await self._on(session_id, cmd.Cancel(reason, str(actor), grace), namespace, note)
 
     async def pause(
         self,
@@ -80,7 +86,8 @@ class Steering:
         actor: Actor = SYSTEM,
     ) -> None:
         """Running attempts may settle, nothing new starts. Raises NotFound, Conflict."""
-        await self._on(session_id, cmd.Pause(reason, str(actor)), namespace)
+        note = ordered(actor, "session.paused", namespace, session_id, reason=reason)
+        await self._on(session_id, cmd.Pause(reason, str(actor)), namespace, note)
 
     async def resume(
         self,
@@ -91,7 +98,8 @@ class Steering:
         actor: Actor = SYSTEM,
     ) -> None:
         """Go on after a pause. Raises NotFound, Conflict."""
-        await self._on(session_id, cmd.Resume(reason, str(actor)), namespace)
+        note = ordered(actor, "session.resumed", namespace, session_id, reason=reason)
+        await self._on(session_id, cmd.Resume(reason, str(actor)), namespace, note)
 
     async def retry(
         self,
@@ -102,13 +110,20 @@ class Steering:
         actor: Actor = SYSTEM,
     ) -> None:
         """Run the failed steps of a session in error again. Raises NotFound, Conflict."""
-        await self._on(session_id, cmd.RetrySession(reason, str(actor)), namespace)
+        note = ordered(actor, "session.retried", namespace, session_id, reason=reason)
+        await self._on(session_id, cmd.RetrySession(reason, str(actor)), namespace, note)
 
     async def delete_session(
-        self, session_id: str, *, seen: Seen = None, namespace: str = DEFAULT_NAMESPACE
+        self,
+        session_id: str,
+        *,
+        seen: Seen = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> None:
         """Delete an ended session with its journal. Raises NotFound, Outdated, Conflict."""
-        await self._t.writer.submit(DeleteSession(session_id, namespace, Expected(seen)))
+        note = ordered(actor, "session.deleted", namespace, session_id)
+        await self._t.writer.submit(DeleteSession(session_id, namespace, Expected(seen)), note)
         self._t.views.forget(session_id)
 
     # -- tasks ------------------------------------------------------------------------------
@@ -151,18 +166,26 @@ class Steering:
         priority: int,
         seen: Seen = None,
         namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> TaskRecord:
         """Move a waiting task in its queue. Raises NotFound, Outdated, Conflict, Invalid."""
         check_priority(priority)
         command = cmd.ReprioritiseTask(task_id, priority)
-        await self._on_task(task_id, command, namespace, expected_task(seen, task_id))
+        note = ordered(actor, "task.changed", namespace, task_id, priority=priority)
+        await self._on_task(task_id, command, namespace, note, expected_task(seen, task_id))
         return await self.get_task(task_id, namespace=namespace)
 
     async def cancel_task(
-        self, task_id: str, reason: str = "", *, namespace: str = DEFAULT_NAMESPACE
+        self,
+        task_id: str,
+        reason: str = "",
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        actor: Actor = SYSTEM,
     ) -> None:
         """End a task, and with it its step. Raises NotFound, Conflict."""
-        await self._on_task(task_id, cmd.CancelTask(task_id, reason), namespace)
+        note = ordered(actor, "task.cancelled", namespace, task_id, reason=reason)
+        await self._on_task(task_id, cmd.CancelTask(task_id, reason), namespace, note)
 
     async def retry_task(
         self,
@@ -180,25 +203,28 @@ class Steering:
         if retry_count is not None and retry_count < 1:
             raise Invalid(f"retry_count is 1 or more, not {retry_count}")
         command = cmd.RetryTask(task_id, str(actor), retry_count)
-        await self._on_task(task_id, command, namespace)
+        note = ordered(actor, "task.retried", namespace, task_id, attempts=retry_count)
+        await self._on_task(task_id, command, namespace, note)
 
     async def fallback_task(
         self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE, actor: Actor = SYSTEM
     ) -> None:
         """Give a task up in favour of its next fallback. Raises NotFound, Conflict."""
-        await self._on_task(task_id, cmd.FallbackTask(task_id, str(actor)), namespace)
+        note = ordered(actor, "task.given_up", namespace, task_id)
+        await self._on_task(task_id, cmd.FallbackTask(task_id, str(actor)), namespace, note)
 
     async def _on_task(
         self,
         task_id: str,
         command: cmd.SessionCommand,
         namespace: str,
+        note: Note | None,
         expected: Expected = ANY,
     ) -> None:
         session_id = session_id_of(task_id)
         if session_id is None:
             raise NotFound(f"there is no task {task_id}")
         try:
-            await self._on(session_id, command, namespace, expected)
+            await self._on(session_id, command, namespace, note, expected)
         except NotFound:
             raise NotFound(f"there is no task {task_id}") from None

@@ -9,6 +9,7 @@ from opscore.core.errors import Fault, Invalid, NotFound, TooLarge
 from opscore.core.kinds.signal import awaited
 from opscore.core.template import Template
 from opscore.core.types import DEFAULT_NAMESPACE, SYSTEM, Actor, Json, step_of
+from opscore.engine.audit import Note, ordered
 from opscore.engine.journal import raw
 from opscore.engine.records import ApprovalRecord, Paged
 from opscore.engine.requests import OnSession
@@ -52,7 +53,8 @@ class Waiting:
         )
         chosen = signal_id if signal_id is not None else self._t.ids.new("sig_")
         command = cmd.Signal(name, chosen, raw(payload), str(actor))
-        await self._t.writer.submit(OnSession(session_id, command, namespace))
+        note = ordered(actor, "session.signalled", namespace, session_id, name=name, id=chosen)
+        await self._t.writer.submit(OnSession(session_id, command, namespace), note)
         return chosen
 
     async def list_approvals(
@@ -96,7 +98,9 @@ class Waiting:
         who = _approver(by, actor, comment)
         session_id, step = _split(approval_id)
         command = cmd.Approve(step, who, comment, content_hash, details)
-        return await self._decide(approval_id, session_id, command, namespace)
+        told = {"by": who, "contentHash": content_hash, "edited": details is not None or None}
+        note = ordered(actor, "approval.approved", namespace, approval_id, **told)
+        return await self._decide(approval_id, session_id, command, namespace, note)
 
     async def reject(
         self,
@@ -112,13 +116,19 @@ class Waiting:
         who = _approver(by, actor, comment)
         session_id, step = _split(approval_id)
         command = cmd.Reject(step, who, comment, content_hash)
-        return await self._decide(approval_id, session_id, command, namespace)
+        note = ordered(actor, "approval.rejected", namespace, approval_id, by=who)
+        return await self._decide(approval_id, session_id, command, namespace, note)
 
     async def _decide(
-        self, approval_id: str, session_id: str, command: cmd.SessionCommand, namespace: str
+        self,
+        approval_id: str,
+        session_id: str,
+        command: cmd.SessionCommand,
+        namespace: str,
+        note: Note | None,
     ) -> ApprovalRecord:
         try:
-            await self._t.writer.submit(OnSession(session_id, command, namespace))
+            await self._t.writer.submit(OnSession(session_id, command, namespace), note)
         except NotFound:
             raise _unknown(approval_id) from None
         return await self.get_approval(approval_id, namespace=namespace)

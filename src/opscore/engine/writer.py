@@ -14,6 +14,7 @@ import structlog
 
 from opscore.core.errors import Refusal, Unavailable
 from opscore.core.expressions import Expressions
+from opscore.engine.audit import Note
 from opscore.engine.gates import Gates
 from opscore.engine.repeats import CURRENT
 from opscore.engine.unit import Means, Unit
@@ -66,11 +67,12 @@ class Nothing:
 class _Pending(Generic[T]):
     """A command that waits for its commit."""
 
-    __slots__ = ("answer", "command", "error", "future")
+    __slots__ = ("answer", "command", "error", "future", "note")
 
-    def __init__(self, command: Command[T], future: asyncio.Future[T]) -> None:
+    def __init__(self, command: Command[T], future: asyncio.Future[T], note: Note | None) -> None:
         self.command = command
         self.future = future
+        self.note = note
         self.answer: T | None = None
         self.error: Refusal | None = None
 
@@ -130,17 +132,22 @@ class Writer:
         """Every batch from now on ends with a command that this gives; it must not be refused."""
         self._last = command
 
-    def submit(self, command: Command[T]) -> asyncio.Future[T]:
-        """Queue a command; the future resolves after its commit, or with a Refusal."""
-        once = CURRENT.get()
-        return self._queued(command) if once is None else once.submit(command, self._queued)
+    def submit(self, command: Command[T], note: Note | None = None) -> asyncio.Future[T]:
+        """Queue a command; the future resolves after its commit, or with a Refusal.
 
-    def _queued(self, command: Command[T]) -> asyncio.Future[T]:
+        `note`: what the audit records of it, in the same commit.
+        """
+        once = CURRENT.get()
+        if once is None:
+            return self._queued(command, note)
+        return once.submit(command, lambda each: self._queued(each, note))
+
+    def _queued(self, command: Command[T], note: Note | None) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._closed:
             future.set_exception(Unavailable("the server is stopping", retry_after=1))
             return future
-        self._queue.append(_Pending(command, future))
+        self._queue.append(_Pending(command, future, note))
         self._waiting += command.weight
         self._changed.set()
         return future
@@ -298,5 +305,7 @@ class Writer:
 def _apply(pending: _Pending[Any], unit: Unit) -> None:
     try:
         pending.answer = pending.command.apply(unit)
+        if pending.note is not None:
+            pending.note.put(unit, pending.command, pending.answer)
     except Refusal as refusal:
         pending.error = refusal

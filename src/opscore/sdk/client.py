@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from opscore.sdk.approvals import Approvals
+from opscore.sdk.audit import Audit
 from opscore.sdk.calls import Calls, body_of, decode
 from opscore.sdk.follow import feed
 from opscore.sdk.keys import Keys
@@ -53,6 +54,7 @@ class Client:
         self.schedules = Schedules(self._calls)
         self.limits = Limits(self._calls)
         self.keys = Keys(self._calls)
+        self.audit = Audit(self._calls)
 
     @classmethod
     def sync(

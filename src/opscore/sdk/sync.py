@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from opscore.sdk.approvals import Approvals
+from opscore.sdk.audit import Audit
 from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
 from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
@@ -214,6 +215,12 @@ class SyncLimits(Face[Limits]):
     list = plain(Limits.list)
 
 
+class SyncAudit(Face[Audit]):
+    """See `Audit`."""
+
+    list = plain(Audit.list)
+
+
 class SyncKeys(Face[Keys]):
     """`/key`."""
 
@@ -249,6 +256,7 @@ class SyncClient(Face[Client]):
         self.schedules = SyncSchedules(client.schedules, self.portal)
         self.limits = SyncLimits(client.limits, self.portal)
         self.keys = SyncKeys(client.keys, self.portal)
+        self.audit = SyncAudit(client.audit, self.portal)
 
     @property
     def url(self) -> str:

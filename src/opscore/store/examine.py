@@ -9,12 +9,19 @@ from typing import Any, cast
 
 import apsw
 
+from opscore.core.audit import Checkpoint, Finding, Verdict, verify, vouched_by
+from opscore.core.errors import StoreRefused
+from opscore.store.audit_rows import vouching_records, walk
 from opscore.store.files import Location, connect, locate
 from opscore.store.migrate import APPLICATION_ID, SCHEMA_VERSION
 from opscore.store.statements import COUNTED_TABLES
 
 WHOLE_CHECK_LIMIT = 1024**3
 """Above this size the indexes are not compared with the tables, which would take minutes."""
+
+
+AUDIT_SINCE = 11
+"""The schema that brought the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,34 @@ def examine(path: Path) -> Examined:
         damage=damage,
         counts=counts,
     )
+
+
+def examine_audit(path: Path, checkpoint: Checkpoint | None = None) -> Verdict:
+    """Verify the audit of the existing file `path`, also while a server writes to it.
+
+    Raises StoreRefused for what is not a database of ours, or one without an audit yet.
+    """
+    try:
+        connection = connect(Location(path), read_only=True)
+    except apsw.Error as error:
+        raise StoreRefused(f"cannot read {path}: {error}") from error
+    try:
+        connection.execute("begin")  # one picture, whatever is written meanwhile
+        return _verified(connection, path, checkpoint)
+    finally:
+        connection.close()
+
+
+def _verified(connection: apsw.Connection, path: Path, checkpoint: Checkpoint | None) -> Verdict:
+    try:
+        ours = _one(connection, "pragma application_id") == APPLICATION_ID
+        if not ours or int(_one(connection, "pragma user_version")) < AUDIT_SINCE:
+            raise StoreRefused(f"{path} has no audit: it is not a database of this version yet")
+        said = [each for one in vouching_records(connection) for each in vouched_by(one)]
+        return verify(walk(connection), said, checkpoint)
+    except (apsw.Error, UnicodeDecodeError) as error:
+        finding = Finding("unreadable", "", 0, f"the records cannot be read: {error}")
+        return Verdict(0, 0, (finding,))
 
 
 def _content(path: Path) -> tuple[int | None, str, str, Mapping[str, int]]:

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import apsw
 
+from opscore.core.audit import AuditRecord, Ends
 from opscore.core.types import Micros
+from opscore.store import audit_rows
 from opscore.store import statements as sql
 from opscore.store.gate_rows import GatedRow, GateRows, RateRow
 from opscore.store.happened import Happened
@@ -158,6 +160,20 @@ class Reads:
     async def keys(self) -> list[StoredKey]:
         """See `Store.keys`."""
         return await self._read(StoredKey, sql.KEYS, ())
+
+    async def audit(self, filters: Filters, before: int | None, limit: int) -> list[AuditRecord]:
+        """See `Store.audit`."""
+        where, given = sql.where(audit_rows.AUDIT_CONDITIONS, {**filters, "before": before})
+        statement = f"{audit_rows.AUDIT}{where} order by position desc limit ?"
+        return await self._read(AuditRecord, statement, (*given, limit))
+
+    async def audit_ends(self) -> Ends:
+        """See `Store.audit_ends`."""
+        return await self._on_reader(lambda: audit_rows.ends(self._r))
+
+    async def audit_hash(self, writer: str, seq: int) -> str | None:
+        """See `Store.audit_hash`."""
+        return await self._on_reader(lambda: audit_rows.hash_at(self._r, writer, seq))
 
     async def outbox(self) -> list[OutboxRow]:
         """See `Store.outbox`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from opscore.core.audit import AuditEntry
 from opscore.core.types import Json, Micros
 from opscore.store.gate_rows import GateChanges, GateRows
 from opscore.store.key_rows import KeyRow
@@ -347,6 +348,7 @@ class Changes:
     """Sessions whose dead letters are none any more; those of this batch's `dead` follow later."""
     sessions_gone: set[str] = field(default_factory=set[str])
     requests: dict[RequestName, RequestRow] = field(default_factory=dict[RequestName, RequestRow])
+    audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     requests_before: Micros | None = None
     """Requests older than this are forgotten."""
 

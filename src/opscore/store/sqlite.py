@@ -14,6 +14,7 @@ import apsw
 from opscore.core.errors import Unavailable
 from opscore.core.types import Micros
 from opscore.store import statements as sql
+from opscore.store.audit_rows import ADD_AUDIT, AuditChain
 from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import PATIENCE, Location, connect, locate, open_writer, own
 from opscore.store.reads import Reads
@@ -44,6 +45,7 @@ class SqliteStore(Reads):
         self._reader: apsw.Connection | None = None
         self._checkpoints: Checkpoints | None = None
         self._position = 0
+        self._audit = AuditChain()
         self._failed = 0
         self._turn = asyncio.Lock()
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="opscore-write")
@@ -99,6 +101,11 @@ class SqliteStore(Reads):
             if connection is not None:
                 connection.close()
         self._writer = self._lock = None
+
+    @property
+    def audit_writer(self) -> str | None:
+        """See `Store.audit_writer`."""
+        return self._audit.writer
 
     def now(self) -> Micros:
         """Microseconds since the epoch."""
@@ -204,6 +211,8 @@ class SqliteStore(Reads):
     def _end(self, changes: Changes) -> None:
         self._w.execute("commit")
         self._position += len(changes.events) + len(changes.agent_events)
+        if changes.audit:
+            self._audit.committed()
 
     async def _begin(self) -> None:
         """Nobody else writes to this file as a rule; when somebody does, a thread waits for it."""
@@ -256,6 +265,8 @@ class SqliteStore(Reads):
         self._put(sql.ADD_LEASES, c.leases.values())
         self._put(sql.EXTEND_LEASES, c.extended.items(), sql.EXTEND_LEASES_END)
         self._put(sql.PUT_REQUESTS, c.requests.values(), sql.PUT_REQUESTS_END)
+        if c.audit:
+            self._put(ADD_AUDIT, self._audit.rows(self._w, c.audit))
         if c.requests_before is not None:
             self._w.execute(sql.FORGET_REQUESTS, (c.requests_before,))
         self._delete(sql.REVIVE, c.revived)

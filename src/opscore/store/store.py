@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from opscore.core.audit import AuditRecord, Ends
 from opscore.core.types import Micros
 from opscore.store.gate_rows import GateRows
 from opscore.store.happened import Happened
@@ -57,6 +58,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Give everything back. Idempotent."""
+        ...
+
+    @property
+    def audit_writer(self) -> str | None:
+        """Whose chain the audit records of this process are in; None before the first."""
         ...
 
     def now(self) -> Micros:
@@ -166,6 +172,18 @@ class Store(Protocol):
 
     async def keys(self) -> list[StoredKey]:
         """All API keys, oldest first."""
+        ...
+
+    async def audit(self, filters: Filters, before: int | None, limit: int) -> list[AuditRecord]:
+        """Records of the audit, newest first; `before` is a position."""
+        ...
+
+    async def audit_ends(self) -> Ends:
+        """The chains of the audit that no other vouches for, and how many records there are."""
+        ...
+
+    async def audit_hash(self, writer: str, seq: int) -> str | None:
+        """The hash of one record of the audit, in hexadecimal; None when it is not there."""
         ...
 
     async def outbox(self) -> list[OutboxRow]:

@@ -96,9 +96,20 @@ class Health(Output):
     status: str = "ok"
 
 
+class AuditState(Output):
+    """How the checkpoints stand, in `GET /ready`."""
+
+    checkpoint_at: str | None
+    problem: str | None
+
+
 class Readiness(Output):
-    """`GET /ready`: whether work is taken, and if not, why. AgentKit being away is no reason."""
+    """`GET /ready`: whether work is taken, and if not, why. AgentKit being away is no reason.
+
+    Nor is a checkpoint of the audit that could not be written.
+    """
 
     ready: bool
     reasons: list[str] = []
     agentkit: AgentKitView | msgspec.UnsetType = msgspec.UNSET
+    audit: AuditState | msgspec.UnsetType = msgspec.UNSET
