@@ -49,7 +49,7 @@ check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, genera
 	@echo "check: all good"
 
 .PHONY: fuzz
-fuzz: $(VENV)/.ready-dev ## Examine every route of a real server with schemathesis (ARGS="--seconds 60")
+fuzz: $(VENV)/.ready-dev ## Send a real server, and the reader of templates, what nobody should (ARGS="--seconds 60")
 	@$(BIN)/python -m tools.fuzz $(ARGS)
 
 .PHONY: format

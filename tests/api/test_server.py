@@ -17,7 +17,7 @@ from opscore.api import documentation
 from opscore.api.app import by_path
 from opscore.api.server import PortTaken, listen, run, url_of
 from opscore.api.settings import ServerSettings, SettingsRefused
-from opscore.telemetry.logs import configure
+from opscore.telemetry.logs import CLIENTS_FAULT, configure
 from tests.api.conftest import KEY, Site
 
 
@@ -160,6 +160,22 @@ def test_logs_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str])
     assert len(first["text"]) == 4097
     assert second["event"] == "also this"
     assert "ValueError: broken" in third["exception"]
+
+
+@pytest.mark.usefixtures("logs_restored")
+def test_what_a_client_does_wrong_is_no_crash_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("info", "json")
+    for text in (CLIENTS_FAULT, "Exception in ASGI application"):
+        try:
+            b"\xff".decode()
+        except UnicodeDecodeError:
+            logging.getLogger("uvicorn.error").exception(text)
+    theirs, ours = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (theirs["event"], theirs["level"]) == (CLIENTS_FAULT, "warning")
+    assert "exception" not in theirs
+    assert (ours["level"], "Traceback" in ours["exception"]) == ("error", True)
 
 
 @pytest.mark.usefixtures("logs_restored")

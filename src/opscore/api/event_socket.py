@@ -10,8 +10,18 @@ from opscore.api.answer import Receive, Send
 from opscore.api.body import query_of
 from opscore.api.call import Call
 from opscore.api.context import Context
-from opscore.api.event import SLOW, STOPPING, deliver_all, encode, message, note_dropped, place_of
+from opscore.api.event import (
+    SLOW,
+    STOPPING,
+    deliver_all,
+    encode,
+    log,
+    message,
+    note_dropped,
+    place_of,
+)
 from opscore.api.upgrade import POLICY_VIOLATION, refuse_upgrade
+from opscore.channels.peer import to_peer
 from opscore.core.errors import Refusal
 from opscore.engine.records import EventRecord
 from opscore.wire.event import FeedDropped, FeedEnded, Followed
@@ -30,6 +40,7 @@ class EventSocket:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Refuse the handshake, or follow until either side ends it."""
         await receive()  # websocket.connect
+        send = to_peer(send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace_id = self._context.trace_id_of(headers)
         try:
@@ -42,8 +53,11 @@ class EventSocket:
             await refuse_upgrade(scope, send, refusal, trace_id)
             return
         with self._context.access.shares.connection(principal.key_id):
-            await send({"type": "websocket.accept"})
-            await self._follow(call, send, query, after)
+            try:
+                await send({"type": "websocket.accept"})
+                await self._follow(call, send, query, after)
+            except* OSError as gone:
+                log.debug("follower left", namespace=call.namespace, reason=str(gone.exceptions[0]))
 
     async def _follow(self, call: Call, send: Send, query: FollowEvents, after: int) -> None:
         async def deliver(event: EventRecord) -> None:

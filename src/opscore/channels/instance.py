@@ -14,8 +14,9 @@ import structlog
 
 from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
+from opscore.channels.peer import Send
 from opscore.core.access import Principal
-from opscore.core.errors import Invalid, OpsCoreError, Refusal, StaleAttempt
+from opscore.core.errors import Invalid, NotFound, OpsCoreError, Refusal, StaleAttempt, Unavailable
 from opscore.core.types import Micros
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.wire import stream as wire
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.agent")
 
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 HELLO_SECONDS = 10.0
@@ -36,6 +36,8 @@ SETTLES_IN_FLIGHT = 64
 TASKS_PER_MESSAGE = 500
 BYTES_PER_MESSAGE = 1024 * 1024
 WAITING_LIMIT = 20_000
+_MIDWAY = {Invalid.status: 1007, Unavailable.status: 1013}
+"""The close codes of RFC 6455 that say what a refusal after the hello means."""
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(wire.AgentMessage).decode
@@ -155,7 +157,7 @@ class InstanceStream:
 
     async def abandon(self) -> None:
         """Close after a crash of ours; the instance connects again."""
-        with suppress(OSError, RuntimeError):  # it may be closed already
+        with suppress(OSError):  # it may be closed already
             await self._send({"type": "websocket.close", "code": 1011, "reason": "internal"})
 
     async def run(self) -> None:
@@ -269,7 +271,7 @@ class InstanceStream:
                 agent_id=self.agent_id,
                 namespace=self._namespace,
             )
-        except StaleAttempt:
+        except (StaleAttempt, NotFound):
             self._put(wire.Stale(attempts=[(message.task_id, message.attempt)]))
 
     def _log(self, message: wire.Log) -> None:
@@ -325,10 +327,9 @@ class InstanceStream:
 
     def _refuse(self, refusal: Refusal) -> None:
         self._put(wire.Refused(problem=self._terms.describe(refusal)))
+        code = 4000 + refusal.status
         if self._connection is not None:
-            code = 1007 if refusal.status == 400 else 1011
-        else:
-            code = 4000 + refusal.status
+            code = _MIDWAY.get(refusal.status, code)
         self.end(code, refusal.detail)
 
     def _put(self, message: wire.ToAgent) -> None:

@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 import structlog
 
 from opscore.channels.instance import Dropped, InstanceStream, Terms
+from opscore.channels.peer import Send, to_peer
 from opscore.core.access import Principal
 from opscore.core.errors import Refusal
 from opscore.core.types import SECOND
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.stream")
 
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 SLOW_SECONDS = 30.0
@@ -55,6 +55,7 @@ class StreamChannel:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """The ASGI application for one connection."""
         await receive()  # websocket.connect
+        send = to_peer(send)
         with ExitStack() as held:
             try:
                 principal = self._authorise(scope)

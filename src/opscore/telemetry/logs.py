@@ -20,6 +20,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 
 SECRET_NAMES = frozenset({"authorization", "api_key", "key", "password", "secret", "token"})
 VALUE_LIMIT = 4096
+CLIENTS_FAULT = "Invalid UTF-8 sequence received from client."
 
 
 def configure(level: Level = "info", form: Form | None = None) -> None:
@@ -54,6 +55,15 @@ def configure(level: Level = "info", form: Form | None = None) -> None:
     # The server's library tells each connection and each stop at "info"; we say that ourselves.
     logging.getLogger("uvicorn").setLevel("WARNING")
     logging.getLogger("uvicorn.access").setLevel("INFO")
+    logging.getLogger("uvicorn.error").addFilter(not_our_error)
+
+
+def not_our_error(record: logging.LogRecord) -> bool:
+    """Takes the traceback from what is the client's fault: the library tells it as a crash."""
+    if record.getMessage() == CLIENTS_FAULT:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+    return True
 
 
 def _formatter(form: Form, shared: list[Any]) -> logging.Formatter:

@@ -1,0 +1,1 @@
+"""What `make fuzz` does: random and damaged requests, messages and templates, each from a seed."""
