@@ -82,6 +82,7 @@ NEEDS: dict[str, str] = {
     "POST /key/{keyId}/rotate": "admin",
     "GET /audit": "admin",
     "POST /internal/agent/notify": "public",
+    "POST /internal/agent/refresh": "operate",
     "GET //health": "public",
     "GET //ready": "public",
     "GET /schema/{name}": "public",

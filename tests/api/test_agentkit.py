@@ -14,6 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from opscore.api.settings import ServerSettings
+from opscore.channels.attempts import moment
 from opscore.core.types import SECOND
 from opscore.engine.clock import SystemClock
 from tests.api.conftest import COMPUTED, KEY, Reply, Site, serving
@@ -378,6 +379,42 @@ async def test_a_version_that_lists_its_agents_is_used() -> None:
             assert kit.paths[-1] == "/agent/v1/agents"
             found = (await one.call("GET", "/agent")).good["agents"]
             assert [each["agentName"] for each in found] == ["listed"]
+            agents.append(details("l3", "later"))
+            asked = await one.call("POST", "/internal/agent/refresh")
+            assert (asked.status, asked.body["reachable"], asked.body["listsAgents"]) == (
+                200,
+                True,
+                True,
+            )
+            found = (await one.call("GET", "/agent")).good["agents"]
+            assert {each["agentName"] for each in found} == {"listed", "later"}
+
+
+async def test_without_an_agentkit_nothing_is_refreshed(site: Site) -> None:
+    reply = await site.call("POST", "/internal/agent/refresh")
+    assert (reply.status, reply.body["code"]) == (409, "no_agentkit")
+
+
+async def test_what_is_known_of_an_agent_has_an_age(
+    signed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registration that is told again makes it young, a report of the agent's state does not."""
+    body, store = notice("REGISTER", "aged", "aged"), signed.engine.store
+    key = {"Authorization": f"Bearer {KEY}"}
+    await send(signed, body)
+
+    async def told() -> str:
+        return (await agent(signed, "aged")).good["registeredAt"]
+
+    began, later = await told(), store.now() + 500 * SECOND
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "now", lambda: later)
+        report = {"agentId": "aged", "state": "idle"}
+        assert (await signed.call("POST", "/agent/aged/state", report, headers=key)).status == 202
+        assert await told() == began
+        again = await signed.call("POST", "/internal/agent/notify", body, headers=key)
+        assert (again.status, again.body["status"]) == (200, "registered")
+    assert await told() == moment(later)
 
 
 async def test_without_an_address_nothing_is_said(site: Site) -> None:

@@ -76,6 +76,7 @@ NOT_RECORDED = {
     "POST /task/{taskId}/progress",
     "POST /task/{taskId}/complete",
     "POST /task/{taskId}/fail",
+    "POST /internal/agent/refresh",
 }
 """Agents' own work, which is in the journal with its actor, and what changes nothing."""
 

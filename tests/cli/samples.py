@@ -44,6 +44,7 @@ def agent(name: str = "summarizer", agent_id: str = "agt_1", **changes: Any) -> 
         last_error=None,
         created_at=AT,
         updated_at=AT,
+        registered_at=AT,
     )
     return msgspec.structs.replace(view, **changes)
 

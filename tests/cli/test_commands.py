@@ -82,6 +82,15 @@ def test_an_agent_is_shown(server: FakeServer, opscore: Command) -> None:
         assert words in text
 
 
+def test_agentkit_is_asked_now(server: FakeServer, opscore: Command) -> None:
+    told = {"url": "http://kit", "reachable": False, "ageSeconds": 61.5, "listsAgents": False}
+    server.on("POST /internal/agent/refresh", {**told, "error": "refused"})
+    ran = opscore("agent", "refresh")
+    assert ran.lines[1].split() == ["reachable", "no"]
+    assert "62 s ago" in ran.out and "refused" in ran.out
+    assert opscore("agent", "refresh", "--json").json["ageSeconds"] == 61.5
+
+
 def test_an_agent_is_registered(server: FakeServer, opscore: Command) -> None:
     server.on("POST /agent", samples.agent(), status=201)
     ran = opscore(

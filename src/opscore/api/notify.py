@@ -16,9 +16,9 @@ from opscore.api.body import BodyReader
 from opscore.api.call import Call
 from opscore.api.route import Reply, Routes
 from opscore.channels.agentkit_notices import deregister, register
-from opscore.core.errors import Fault, Invalid
+from opscore.core.errors import Conflict, Fault, Invalid
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, Actor
-from opscore.wire.agentkit import AgentNotice, NoticeAnswer
+from opscore.wire.agentkit import AgentKitView, AgentNotice, NoticeAnswer
 
 TOLERANCE_SECONDS = 300
 AGENTKIT = Actor("agentkit", "webhook")
@@ -38,6 +38,19 @@ async def notify(call: Call, body: bytes) -> Reply:
     if signature is not None:
         call.context.notices.done(signature)
     return ok(answer)
+
+
+@routes.plain("POST", "/internal/agent/refresh", "operate", {200: AgentKitView})
+async def refresh(call: Call) -> Reply:
+    """Ask AgentKit now how it is and, where its version tells, which agents it has."""
+    sync = call.context.agentkit
+    if sync is None:
+        raise Conflict(
+            "No AgentKit is known here: start the server with OPSCORE_AGENTKIT_URL.",
+            code="no_agentkit",
+        )
+    await sync.refresh()
+    return ok(sync.view())
 
 
 async def _carry_out(call: Call, notice: AgentNotice, namespace: str) -> NoticeAnswer:

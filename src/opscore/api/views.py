@@ -43,6 +43,7 @@ def agent_view(record: records.AgentRecord) -> agent.AgentView:
         last_error=record.last_error,
         created_at=moment(record.created_at),
         updated_at=moment(record.updated_at),
+        registered_at=moment(record.registered_at),
     )
 
 

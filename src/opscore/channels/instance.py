@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
-from opscore.channels.peer import Send
+from opscore.channels.peer import Receive, Send
 from opscore.core.access import Principal
 from opscore.core.errors import Invalid, NotFound, OpsCoreError, Refusal, StaleAttempt, Unavailable
 from opscore.core.types import Micros
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.agent")
 
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 HELLO_SECONDS = 10.0
 SETTLES_IN_FLIGHT = 64

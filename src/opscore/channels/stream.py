@@ -9,21 +9,20 @@ the settlements in flight, and a peer that does not read is dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 
 from opscore.channels.instance import Dropped, InstanceStream, Terms
-from opscore.channels.peer import Send, to_peer
+from opscore.channels.peer import Receive, Send, to_peer
 from opscore.core.access import Principal
 from opscore.core.errors import Refusal
 from opscore.core.types import SECOND
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.stream")
 
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 SLOW_SECONDS = 30.0
 

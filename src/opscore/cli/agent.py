@@ -130,6 +130,29 @@ async def rm(agent: AgentName, /, *, common: Common = DEFAULTS) -> None:
     say(f"deregistered {found['agentName']} ({found['agentId']})")
 
 
+@app.command
+async def refresh(*, common: Common = DEFAULTS) -> None:
+    """Ask AgentKit now how it is and, where its version tells, which agents it has."""
+    from opscore.cli.remote import connect
+
+    async with connect(common) as server:
+        told = await server.post("/internal/agent/refresh")
+    print_one(told, _agentkit_view, common.format)
+
+
+def _agentkit_view(told: Any) -> list[str]:
+    age = told.get("ageSeconds")
+    return fields(
+        [
+            ("agentkit", told["url"]),
+            ("reachable", told["reachable"]),
+            ("last answer", None if age is None else f"{age:.0f} s ago"),
+            ("lists agents", told["listsAgents"]),
+            ("error", told.get("error")),
+        ]
+    )
+
+
 async def _change(common: Common, agent: str, verb: str, body: object) -> None:
     from opscore.cli.remote import connect, part
 
@@ -187,6 +210,7 @@ def _view(agent: Any) -> list[str]:
             ("last error", agent.get("lastError")),
             ("registered", agent.get("createdAt")),
             ("updated", agent.get("updatedAt")),
+            ("told", agent.get("registeredAt")),
         ]
     )
     if details := agent.get("details"):

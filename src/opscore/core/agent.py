@@ -95,6 +95,7 @@ class Agent:
     changed_by: str = ""
     reason: str = ""
     created_at: Micros = 0
+    registered_at: Micros = 0
     updated_at: Micros = 0
 
     @property
@@ -121,10 +122,10 @@ def evolve_agent(agent: Agent, event: ev.AgentEvent, at: Micros) -> Agent:
     match event:
         case ev.AgentRegistered():
             agent = _with_content(agent, event)
-            agent = replace(agent, provisional=event.provisional, created_at=at)
+            agent = replace(agent, provisional=event.provisional, created_at=at, registered_at=at)
             return _changed(agent, None, event.actor, event.reason, at)
         case ev.AgentChanged():
-            return replace(_with_content(agent, event), provisional=False)
+            return replace(_with_content(agent, event), provisional=False, registered_at=at)
         case ev.AgentStateChanged():
             return agent if event.late else _state_changed(agent, event, at)
         case ev.AgentDraining():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from opscore.core import agent_events as ev
 from opscore.core.agent import Agent, shown_state
 from opscore.core.types import AgentState
 from opscore.engine.journal import decode_agent
-from opscore.engine.presence import Instance
+from opscore.engine.presence import Instance, Presence
 from opscore.engine.records import AgentRecord, InstanceRecord, Paged, StateRecord
 from opscore.engine.registry import Registry
 from opscore.engine.revisions import agent_revision
@@ -18,9 +18,11 @@ from opscore.store.store import Store
 
 
 def agent_record(
-    agent: Agent, instances: Sequence[Instance], *, online: bool, created: bool = False
+    agent: Agent, presence: Presence, *, online: bool, created: bool = False
 ) -> AgentRecord:
     """An agent with its instances; its state as people are shown it."""
+    instances = presence.instances(agent.agent_id)
+    told_at = max(presence.registered_at(agent.agent_id), agent.registered_at or agent.created_at)
     in_flight = sum(i.in_flight for i in instances)
     return AgentRecord(
         agent_id=agent.agent_id,
@@ -42,6 +44,7 @@ def agent_record(
         last_error=agent.last_error,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
+        registered_at=told_at,
         created=created,
         revision=agent_revision(agent),
     )

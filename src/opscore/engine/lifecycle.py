@@ -118,7 +118,7 @@ class Lifecycle(BoundSessions):
         told = {"agentName": content.agent_name, "channel": content.channel}
         note = ordered(actor, "agent.registered", namespace, _registered, **told)
         agent, created = await self._writer.submit(command, note)
-        self._presence.see(agent.agent_id, self._store.now())
+        self._presence.registered(agent.agent_id, self._store.now())
         return self._record(agent, created=created)
 
     async def patch_agent(
@@ -170,8 +170,8 @@ class Lifecycle(BoundSessions):
         return found or (None if name is None else self._registry.named(namespace, name))
 
     def _record(self, agent: Agent, *, created: bool = False) -> AgentRecord:
-        instances = self._presence.instances(agent.agent_id)
-        return views.agent_record(agent, instances, online=self._online(agent), created=created)
+        online = self._online(agent)
+        return views.agent_record(agent, self._presence, online=online, created=created)
 
     def _online(self, agent: Agent) -> bool:
         if agent.connects:

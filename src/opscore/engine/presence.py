@@ -42,10 +42,20 @@ class Presence:
         self._instances: dict[str, dict[str, Instance]] = {}
         self._seen: dict[str, Micros] = {}
         self._seatless: dict[str, Instance] = {}
+        self._registered: dict[str, Micros] = {}
 
     def see(self, agent_id: str, now: Micros) -> None:
         """A sign of life."""
         self._seen[agent_id] = now
+
+    def registered(self, agent_id: str, now: Micros) -> None:
+        """Its registration was told, changed or not."""
+        self._registered[agent_id] = now
+        self.see(agent_id, now)
+
+    def registered_at(self, agent_id: str) -> Micros:
+        """When its registration was last told to this process; 0: never."""
+        return self._registered.get(agent_id, 0)
 
     def last_seen(self, agent_id: str) -> Micros:
         """When the agent was last heard of; 0: never."""
@@ -124,6 +134,7 @@ class Presence:
         """The agent is gone."""
         self.forget_instances(self.instances(agent_id))
         self._seen.pop(agent_id, None)
+        self._registered.pop(agent_id, None)
 
     def forget_instances(self, instances: Iterable[Instance]) -> None:
         """These are of no interest any more."""

@@ -39,7 +39,10 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """A registered agent with its instances."""
+    """A registered agent with its instances.
+
+    `registered_at`: when what is known of it was last told, changed or not.
+    """
 
     agent_id: str
     agent_name: str
@@ -60,6 +63,7 @@ class AgentRecord:
     last_error: str | None
     created_at: Micros
     updated_at: Micros
+    registered_at: Micros
     created: bool = False
     revision: str = ""
 

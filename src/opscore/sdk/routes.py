@@ -21,6 +21,7 @@ from opscore.wire.agent import (
     StateHistory,
     StateRecord,
 )
+from opscore.wire.agentkit import AgentKitView
 from opscore.wire.limit import LimitPage
 from opscore.wire.session import (
     History,
@@ -100,6 +101,11 @@ class Agents(_Routes):
     async def deregister(self, agent_id: str) -> None:
         """Forget it."""
         await self._calls.change("DELETE", f"/agent/{segment(agent_id)}")
+
+    async def refresh(self) -> AgentKitView:
+        """Let the server ask AgentKit now how it is and, where its version tells, for its agents."""
+        answer = await self._calls.change("POST", "/internal/agent/refresh")
+        return decode(answer, AgentKitView)
 
     async def state(self, agent_id: str) -> StateRecord:
         """Its current state."""

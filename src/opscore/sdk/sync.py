@@ -142,6 +142,7 @@ class SyncAgents(Face[Agents]):
     drain = plain(Agents.drain)
     activate = plain(Agents.activate)
     deregister = plain(Agents.deregister)
+    refresh = plain(Agents.refresh)
     state = plain(Agents.state)
     history = plain(Agents.history)
 

@@ -56,6 +56,8 @@ class AgentView(Output):
     """An agent as `GET /agent/{agentId}` shows it.
 
     `signingSecret` stands only in the answer that created an agent of the channel `http`.
+    `registeredAt` says how old is what is known of it: when it, or AgentKit, last told its
+    registration, changed or not.
     """
 
     agent_id: str
@@ -78,6 +80,7 @@ class AgentView(Output):
     last_error: str | None
     created_at: str
     updated_at: str
+    registered_at: str
     signing_secret: str | msgspec.UnsetType = msgspec.UNSET
 
 
