@@ -44,12 +44,15 @@ class FakeAgent:
 class FakeAgentKit:
     """AgentKit with its agents, on one port."""
 
-    def __init__(self, opscore: str, secret: str = "", key: str = "") -> None:
+    def __init__(
+        self, opscore: str, secret: str = "", key: str = "", work_seconds: float = 0.0
+    ) -> None:
         self.opscore = opscore.rstrip("/")
         self.url = ""
         self.sent: list[tuple[dict[str, str], bytes, int]] = []
         self._secret = secret
         self._key = key
+        self._work_seconds = work_seconds
         self._agents: dict[str, FakeAgent] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
@@ -126,11 +129,14 @@ class FakeAgentKit:
         return await self.post(path, json.dumps(body).encode(), headers)
 
     async def post(self, path: str, body: bytes, headers: dict[str, str]) -> int:
-        """Send anything to Ops-Core; the status."""
+        """Send anything to Ops-Core; the status, 0 when nobody is there. It is never sent again."""
         assert self._http is not None
         url = f"{self.opscore}{API}{path}"
-        async with self._http.post(url, data=body, headers=headers) as response:
-            return response.status
+        try:
+            async with self._http.post(url, data=body, headers=headers) as response:
+                return response.status
+        except aiohttp.ClientError:
+            return 0
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -158,6 +164,7 @@ class FakeAgentKit:
         if message["messageType"] != "workflow_task":
             return web.json_response({"status": "ignored"})
         try:
+            await asyncio.sleep(self._work_seconds)
             result = agent.work(message["payload"]["parameters"])
         except Exception as error:  # noqa: BLE001 - the real one answers this too
             return web.json_response({"detail": str(error)}, status=500)
@@ -175,13 +182,13 @@ class FakeAgentKit:
 
 
 async def _main(options: argparse.Namespace) -> None:
-    kit = FakeAgentKit(options.opscore, options.secret, options.key)
+    kit = FakeAgentKit(options.opscore, options.secret, options.key, options.seconds)
     await kit.start(options.port)
-    print(f"AgentKit's stand-in at {kit.url}; stop with Ctrl-C")
+    print(f"AgentKit's stand-in at {kit.url}; stop with Ctrl-C", flush=True)
     for name, capability in (("tester", "test_capability"), ("other", "another_capability")):
         agent = FakeAgent(name, [capability], lambda given: {"echo": given})
         status = await kit.register(agent)
-        print(f"registered {name} for {capability} as {agent.agent_id}: {status}")
+        print(f"registered {name} for {capability} as {agent.agent_id}: {status}", flush=True)
     await asyncio.Event().wait()
 
 
@@ -190,6 +197,7 @@ if __name__ == "__main__":
     parser.add_argument("--opscore", default="http://127.0.0.1:8700")
     parser.add_argument("--secret", default="", help="as OPSCORE_WEBHOOK_SECRET")
     parser.add_argument("--key", default="", help="a key with agent:report")
+    parser.add_argument("--seconds", type=float, default=0.0, help="how long a task takes")
     parser.add_argument("--port", type=int, default=8001)
     try:
         asyncio.run(_main(parser.parse_args()))
