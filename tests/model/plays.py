@@ -91,6 +91,9 @@ class Author:
             make[kind](step, kind, known, scope)
         else:
             step |= self._waiting(kind, known)
+            sure = "wait" in step and "${{" not in step["wait"]
+            if not sure and self.one_in(4):
+                step["fallback"] = self._fallback(known, (*scope, "error"))
         if self.one_in(4):
             step["compensate"] = self._compensation(known, kind != "wait")
         return step
@@ -137,6 +140,8 @@ class Author:
             step["output"] = self._schema()
         if kind == "workflow":
             step.pop("timeout", None)
+            if self.one_in(5):
+                step["timeout"] = self.lasting(7, 40)
 
     def _addressee(self, kind: str) -> dict[str, Any]:
         if kind == "workflow":
@@ -153,6 +158,8 @@ class Author:
             bounds["attempt"] = self.lasting(2, 17)
         if self.one_in(6):
             bounds["heartbeat"] = self.lasting(3)
+        if self.one_in(6):
+            bounds["total"] = self.lasting(5, 30)
         return bounds
 
     def _fallback(self, known: list[str], scope: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -75,6 +75,8 @@ class Session:
         self.ended = ""
         self.inbox = waits.Inbox()
         self._completions = 0
+        self._todo: deque[str] = deque()
+        self._beginning = False
         self.ordinals: dict[tuple[str, int | None, int], int] = {}
 
     # -- what expressions see ---------------------------------------------------------------
@@ -122,7 +124,10 @@ class Session:
 
     def begin(self, names: Iterable[str]) -> None:
         """Start those whose needs have ended; what that lets start queues up behind them."""
-        todo = deque(names)
+        self._todo.extend(names)
+        if self._beginning:
+            return
+        self._beginning, todo = True, self._todo
         while todo and self.phase != "draining":
             step = self.steps[todo.popleft()]
             if step.status == "pending" and all(self.steps[n].over for n in self.needs[step.name]):
@@ -132,6 +137,8 @@ class Session:
                     self.fail(step, failure.error_class)
                 if step.over:
                     todo.extend(self._followers(step))
+        todo.clear()
+        self._beginning = False
 
     def _followers(self, step: Step) -> list[str]:
         return [name for name, needs in self.needs.items() if step.name in needs]

@@ -229,8 +229,8 @@ class Theatre(Stage):
 
     async def _look_back(self) -> None:
         ops = self._engine.orchestration
-        for summary in (await ops.list_sessions(limit=500)).items:
-            record = await ops.get_session(summary.session_id)
+        for session_id in self.spy.decisions:
+            record = await ops.get_session(session_id)
             path = self.spy.paths[record.session_id]
             self.records[record.session_id] = record
             self.journals[record.session_id] = await self._engine.store.journal(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.model import work
 from tests.model.cel import Failure, render
 from tests.model.world import Decision, Micros, micros
 
@@ -96,8 +97,7 @@ def _complete(session: Session, step: Step, output: Any) -> None:
 
 
 def _fail(session: Session, step: Step, error_class: str) -> None:
-    session.fail(step, error_class)
-    session.go_on(step)
+    work.give_up(session, step, None, 0, error_class)
 
 
 def _begin_wait(session: Session, step: Step) -> None:
@@ -108,9 +108,13 @@ def _begin_wait(session: Session, step: Step) -> None:
         render(given, names)
         session.complete(step, None)
         return
-    text = render(given, names)
+    try:
+        text = render(given, names)
+    except Failure:
+        text = None
     if not isinstance(text, str):
-        raise Failure("expression")
+        _fail(session, step, "expression")
+        return
     _wait(session, step)
     _set_timer(session, step, text)
 

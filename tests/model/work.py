@@ -23,6 +23,9 @@ NEVER = {
 def begin(session: Session, step: Step) -> None:
     """Start a step of work, or its first items."""
     step.status = "running"
+    total = _total(step.node)
+    if total is not None:
+        session.world.at(session.world.now + total, lambda: _out_of_time(session, step))
     if "foreach" not in step.node:
         start(session, step, None, 0)
         return
@@ -30,6 +33,25 @@ def begin(session: Session, step: Step) -> None:
     _next_items(session, step)
     if not step.items:
         session.complete(step, [])
+
+
+def _total(node: Mapping[str, Any]) -> Micros | None:
+    given = node.get("timeout")
+    if isinstance(given, dict):
+        given = given.get("total")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    elif "workflow" not in node:
+        return None
+    return None if given is None else micros(given)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _out_of_time(session: Session, step: Step) -> None:
+    """All work of the step ends at once, and no fallback is tried."""
+    if step.status == "running" and session.phase != "draining":
+        for each in [*step.open]:
+            each.drop()
+        session.fail(step, "timeout")
+        session.go_on(step)
+        session.settle_down()
 
 
 def go_on(session: Session, step: Step) -> None:
@@ -128,6 +150,25 @@ def lose(
     session.go_on(step)
 
 
+def give_up(
+    session: Session,
+    step: Step,
+    index: int | None,
+    member: int,
+    error_class: str,
+    message: Any = ANYTHING,
+) -> None:
+    """Work, or what was waited for, will not come: the next fallback follows, if there is one."""
+    if member >= len(step.node.get("fallback", [])):
+        lose(session, step, index, error_class, message)
+        return
+    step.status = "running"
+    try:
+        start(session, step, index, member + 1, {"class": error_class, "message": message})
+    except Failure as failure:
+        lose(session, step, index, failure.error_class)
+
+
 def check(step: Step, output: Any) -> None:
     """Hold an output against the step's schema."""
     if not fits(step.node.get("output", {}), output):
@@ -217,6 +258,8 @@ class Work:
     @property
     def _timeout(self) -> dict[str, Micros]:
         own = (self.chosen if self.member == UNDOING else self.step.node).get("timeout", {})
+        if self.member != UNDOING and not {"capability", "agent"} & self.step.node.keys():
+            return {}  # it is the step's whole time
         given: dict[str, str] = {"attempt": own} if isinstance(own, str) else own
         return {key: micros(text) for key, text in given.items()}
 
@@ -292,17 +335,8 @@ class Work:
         if self.member == UNDOING:
             self.step.not_undone = error
             return
-        session, step = self.session, self.step
-        if session.phase == "draining":
-            return
-        if self.member >= len(step.node.get("fallback", [])):
-            lose(session, step, self.index, error, message)
-            return
-        try:
-            told = {"class": error, "message": message}
-            start(session, step, self.index, self.member + 1, told)
-        except Failure as failure:
-            lose(session, step, self.index, failure.error_class)
+        if self.session.phase != "draining":
+            give_up(self.session, self.step, self.index, self.member, error, message)
 
     def child_over(self, output: Any, error: Any) -> None:
         """Its child session has ended; `error` is (class, message)."""
