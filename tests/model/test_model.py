@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +23,10 @@ from tests.model.plays import answers, plays, told_apart
 from tests.model.theatre import Spied, Theatre, perform
 from tests.model.world import Answer, Key, Play, Seen
 
-EXAMPLES = {"quick": 400, "deep": 20_000}[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
+EXAMPLES = {"quick": 150, "deep": 20_000}[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
 
 
+@pytest.mark.timeout(7_200)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
