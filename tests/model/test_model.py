@@ -9,7 +9,7 @@ import copy
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from opscore.core.evolve import evolve
@@ -34,6 +34,7 @@ EXAMPLES = {"quick": 150, "deep": 20_000}[os.environ.get("HYPOTHESIS_PROFILE", "
 )
 @given(plays(), st.data())
 def test_the_engine_does_what_the_model_says(play: Play, data: st.DataObject) -> None:
+    note(f"{play}")
     told: dict[Key, Answer] = {}
 
     def answer(key: Key) -> Answer:
@@ -42,7 +43,9 @@ def test_the_engine_does_what_the_model_says(play: Play, data: st.DataObject) ->
         return told[key]
 
     expected = foretell(play, answer)
+    note(f"foretold: {expected}")
     theatre = perform(play, lambda key: told.get(key, Answer()))
+    note(f"seen: {theatre.seen}")
     compare(theatre.seen, expected)
     for session_id in theatre.records:
         check_journal(theatre, session_id)

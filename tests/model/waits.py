@@ -194,7 +194,8 @@ def _decide(session: Session, step: Step, decision: Decision) -> str:
     if decision.verb == "reject":
         _fail(session, step, "rejected")
         return ""
-    if decision.verb == "edit" and decision.details != asked.details:
+    # As JSON: 1 and true are not the same there.
+    if decision.verb == "edit" and json.dumps(decision.details) != json.dumps(asked.details):
         asked.details, asked.edited, asked.votes = decision.details, True, []
     if decision.by not in asked.votes:
         asked.votes.append(decision.by)
