@@ -91,7 +91,10 @@ def _order_kind(item: object) -> str:
 
 
 def _distinct(items: list[Any]) -> None:
-    items[:] = list({_identity(item): item for item in reversed(items)}.values())[::-1]
+    first: dict[object, Any] = {}
+    for item in items:
+        first.setdefault(_identity(item), item)
+    items[:] = first.values()
 
 
 def _identity(item: object) -> object:
