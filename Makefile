@@ -68,6 +68,19 @@ docs: $(VENV)/.ready-dev ## Write the generated parts of docs/
 build: $(VENV)/.ready-dev ## Build the wheel and the source archive into dist/
 	@rm -rf dist && $(BIN)/hatchling build
 
+.venv-supply/.ready: requirements/supply.txt
+	@rm -rf .venv-supply && "$$(tools/setup.sh python)" -m venv .venv-supply
+	@.venv-supply/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/supply.txt
+	@touch .venv-supply/.ready
+
+.PHONY: sbom
+sbom: .venv-supply/.ready ## List what the product is made of (CycloneDX) in dist/sbom.cdx.json; needs no network
+	@tools/supply.sh sbom
+
+.PHONY: audit
+audit: .venv-supply/.ready ## Look for known holes in the locked packages (needs a database of them: network)
+	@tools/supply.sh audit
+
 .PHONY: lock
 lock: requirements/lock.txt ## Resolve the dependencies again (ARGS=--upgrade for newer versions)
 	@test -x .venv-lock/bin/uv || { "$$(tools/setup.sh python)" -m venv .venv-lock && \
@@ -76,5 +89,5 @@ lock: requirements/lock.txt ## Resolve the dependencies again (ARGS=--upgrade fo
 
 .PHONY: clean
 clean: ## Remove .venv, caches and build results
-	rm -rf $(VENV) .venv-lock dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lock .venv-supply dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

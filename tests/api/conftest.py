@@ -104,10 +104,11 @@ async def serving(
     *,
     headers: dict[str, str] | None = None,
     rules: Rules | None = None,
+    database: str = "sqlite:///:memory:",
 ) -> AsyncGenerator[Site, None]:
     """Serve over a new engine until the block ends; then the stop must be graceful."""
     outgoing = Settings(outgoing=rules or Rules())
-    engine = await Engine.open("sqlite:///:memory:", settings=outgoing)
+    engine = await Engine.open(database, settings=outgoing)
     listener = listen("127.0.0.1", 0)
     up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     made: list[Application] = []

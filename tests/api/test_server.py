@@ -187,7 +187,7 @@ def test_logs_for_people_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     except ValueError:
         structlog.stdlib.get_logger("x").exception("told", task_id="t")
     written = capsys.readouterr().err
-    assert "task_id=t" in written
+    assert "task_id='t'" in written
     assert "ValueError: 15" in written
     assert "not for the log" not in written
 

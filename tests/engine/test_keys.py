@@ -11,6 +11,7 @@ import pytest
 from opscore.core.errors import Conflict, Impossible, Invalid, NotFound
 from opscore.core.keys import KeyState
 from opscore.core.types import Actor
+from opscore.engine.key_ring import KeyRing
 from opscore.engine.keys import Keys
 from tests.engine.whole import HandClock, until, whole
 
@@ -235,3 +236,17 @@ async def test_the_operators_own_text_is_not_rotated() -> None:
         with pytest.raises(Conflict, match="OPSCORE_API_KEY"):
             await house.engine.keys.rotate(first.key.key_id)
         assert await identities(house.engine.keys, TEXT) == [True]
+
+
+async def test_whoever_reads_the_keys_again_knows_what_another_revoked() -> None:
+    """As on a store that replicas share: each reads the table again once a second."""
+    async with whole() as house:
+        ours, store = house.engine.keys, house.engine.store
+        made = await ours.create("shared", ["operate"])
+        token = (made.token or "").encode()
+        ring = KeyRing(store.now)
+        ring.load(await store.keys())
+        assert ring.verify(token) is not None and ring.lives(made.key.key_id)
+        await ours.revoke(made.key.key_id)
+        ring.load(await store.keys())
+        assert ring.verify(token) is None and not ring.lives(made.key.key_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 NOT_OURS = frozenset(
-    {".git", ".venv", ".venv-lock", ".hypothesis", ".pytest_cache", ".ruff_cache"}
+    {".git", ".venv", ".venv-lock", ".venv-supply", ".hypothesis", ".pytest_cache", ".ruff_cache"}
     | {".import_linter_cache", ".opscore", "__pycache__", "build", "dist", "node_modules"}
 )
 

@@ -34,7 +34,7 @@ def faults_of_text(text: str) -> list[str]:
     return [found.group() for found in MACHINE_PATH.finditer(text)]
 
 
-@pytest.mark.parametrize("name", ["build.txt", "dev.txt", "lock.txt", "runtime.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "dev.txt", "lock.txt", "runtime.txt", "supply.txt"])
 def test_locks_are_pinned_hashed_and_without_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     assert REQUIREMENT.search(text)

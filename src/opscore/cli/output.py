@@ -1,14 +1,12 @@
 """Printing: data on stdout, words on stderr, and nothing that could drive the terminal.
 
-Whatever a server sends was written by agents and strangers: `plain` shows control characters
-instead of obeying them (a title that clears the screen, a name that runs backwards).
+Whatever a server sends was written by agents and strangers; `telemetry/plain.py` has the rule.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import unicodedata
@@ -16,12 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from opscore.cli.settings import OutputFormat
+from opscore.telemetry.plain import plain, plain_json, plain_lines
 
-UNSAFE = re.compile(
-    # C0, DEL, C1; then what reorders, hides or breaks text (bidi controls, line separators).
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
 GAP = "  "
+
+__all__ = ["plain"]
 
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, str | Callable[[Row], object]]]
@@ -45,31 +42,18 @@ COLOURS = {
 }
 
 
-def plain(text: object) -> str:
-    """`text` on one line, with every control character shown as an escape (`ESC` as `x1b`)."""
-    return UNSAFE.sub(_shown, str(text))
-
-
-def _shown(match: re.Match[str]) -> str:
-    character = match.group()
-    names = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    code = ord(character)
-    return names.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
 def encode(value: object, *, indent: int | None = None) -> str:
     """`value` as JSON that is safe to show: what `plain` would escape is a JSON escape."""
     text = json.dumps(
         value, indent=indent, ensure_ascii=False, separators=None if indent else (",", ":")
     )
-    # Inside JSON such characters stand in strings only; the layout's own line breaks stay.
-    return UNSAFE.sub(lambda m: m.group() if m.group() == "\n" else f"\\u{ord(m[0]):04x}", text)
+    return plain_json(text)
 
 
 def complain(*lines: str) -> None:
     """Write words for a person to stderr, each line made harmless."""
     for line in lines:
-        _write(sys.stderr, "\n".join(plain(part) for part in line.split("\n")))
+        _write(sys.stderr, plain_lines(line))
     sys.stderr.flush()
 
 

@@ -7,13 +7,16 @@ that hold secrets are struck out and long texts are cut.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
+
+from opscore.telemetry.plain import plain, plain_json, plain_lines
 
 Form = Literal["json", "console"]
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -76,9 +79,11 @@ def _formatter(form: Form, shared: list[Any]) -> logging.Formatter:
         ]
     else:
         # The default way shows every frame's variables, and with them payloads and keys.
-        plain = structlog.dev.plain_traceback
         colors = sys.stderr.isatty()
-        last = [strip, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=_traceback, repr_native_str=True
+        )
+        last = [strip, harmless, renderer]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
 
 
@@ -94,5 +99,20 @@ def strike_out(
     return record
 
 
+def harmless(
+    _logger: Any, _method: str, record: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Show control characters of messages instead of passing them on; values are shown by `repr`."""
+    record["event"] = plain(record["event"])
+    return record
+
+
+def _traceback(sio: TextIO, exc_info: Any) -> None:
+    """As structlog writes it, with messages of exceptions that drive no terminal."""
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    sio.write(plain_lines(written.getvalue()))
+
+
 def _json(record: Any, **_options: Any) -> str:
-    return msgspec.json.encode(record, enc_hook=repr).decode()
+    return plain_json(msgspec.json.encode(record, enc_hook=repr).decode())
