@@ -122,6 +122,7 @@ def as_json(found: Plan) -> dict[str, Any]:
         "attempts": found.attempts,
         "seconds": _seconds(found.time),
         "longestPath": list(found.path),
+        "limits": list(found.limits),
         "boundedByTimeout": found.bounded_by is not None,
         "steps": [_step_as_json(step) for step in found.steps],
     }

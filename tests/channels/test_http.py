@@ -435,3 +435,13 @@ async def test_what_is_called_when_the_server_stops_is_given_back() -> None:
         await until(lambda: not p.channels._calling())  # pyright: ignore[reportPrivateUsage]
         task = await p.whole.ops.get_task(body["taskId"])
         assert (task.status, task.failures) == (TaskStatus.AVAILABLE, 0)
+
+
+async def test_an_agent_that_we_call_is_chosen_by_its_labels() -> None:
+    step = {"capability": "work", "match": {"labels": {"gpu": "a100"}}}
+    async with pushing() as p, endpoint(done({})) as plain, endpoint(done({})) as strong:
+        for name, there, gpu in (("plain", plain, "no"), ("strong", strong, "a100")):
+            await p.seated(await p.agent(there.url, name, labels={"gpu": gpu}))
+        ended = await run(p, {"a": step})
+        assert ended.status is SessionStatus.COMPLETED
+        assert (len(plain.heard), len(strong.heard)) == (0, 1)

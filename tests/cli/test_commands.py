@@ -393,11 +393,13 @@ def test_limits_are_listed_with_their_holders(server: FakeServer, opscore: Comma
             per_seconds=60,
             opens_at=samples.AT,
         ),
+        LimitView(kind="sessions", key="t", limit=1, in_use=1, waiting=2, sessions=["ses_9"]),
     ]
     server.on("GET /limit", LimitPage(limits=limits))
     ran = opscore("limit", "ls")
     assert ran.code == exits.OK
     assert "tsk_2-1 attempt 1 and 2 more" in ran.lines[1]
+    assert "sessions" in ran.lines[3] and "ses_9" in ran.lines[3]
     assert "60 per 60s" in ran.lines[2] and samples.AT in ran.lines[2]
     assert opscore("limit", "ls", "--json").json[0]["waiting"] == 7
 

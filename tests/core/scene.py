@@ -284,5 +284,5 @@ def _not_stuck(template: Template, state: SessionState, *, more: bool) -> None:
         return
     assert state.finished_at is None
     under_way = state.queued or state.running or state.open_children or state.waits()
-    waits = under_way or more or state.paused_at is not None
+    waits = under_way or more or state.paused_at is not None or state.held
     assert waits, "nothing will ever move this session on"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opscore.core.errors import Fault
-from opscore.core.parsing import TEMPLATE_KEYS, TEMPLATE_KEYS_NOT_YET, parse
+from opscore.core.parsing import TEMPLATE_KEYS, parse
 from opscore.core.steps import STEP_KEYS
 from opscore.core.template import Template
 
@@ -66,7 +66,10 @@ OF_TEMPLATES: list[Row] = [
     ({"steps": {"in": {"value": 1}}}, "/steps/in", "a word of the expression language"),
     ({"stesp": 1}, "/stesp", "unknown key 'stesp' (did you mean 'steps'?)"),
     ({"zzz": 1}, "/zzz", "known keys: name, version"),
-    ({"concurrency": 1}, "/concurrency", "'concurrency' is not supported by this version"),
+    ({"concurrency": 1}, "/concurrency", "must be a mapping"),
+    ({"concurrency": {"key": "k"}}, "/concurrency", "does not say how many"),
+    ({"concurrency": {"key": "k", "limit": 0}}, "/concurrency/limit", "from 1"),
+    ({"rate": {"key": "k", "limit": 1}}, "/rate", "in which time"),
     ({"schedule": {}}, "/schedule", "exactly one of cron and every"),
     ({"schedule": {"cron": "x", "every": "1h"}}, "/schedule", "exactly one"),
     ({"schedule": {"cron": "x"}}, "/schedule", "no calendar"),
@@ -338,7 +341,7 @@ def test_a_template_is_a_mapping(tree: object) -> None:
 
 words = st.sampled_from(
     [
-        *(*TEMPLATE_KEYS, *TEMPLATE_KEYS_NOT_YET, *STEP_KEYS),
+        *(*TEMPLATE_KEYS, *STEP_KEYS),
         *("tasks", "taskId", "nextTaskId", "agentCapability", "parameters", "id", "a", "b"),
         *("maxAttempts", "backoff", "attempt", "errors", "initialDelay", "maxDelay", "jitter"),
         *("x-a", "/~"),

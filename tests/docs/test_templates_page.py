@@ -71,20 +71,6 @@ def test_the_mistakes_are_told_as_the_page_says() -> None:
     assert told == blocks(PAGE, "text")[-1].splitlines()
 
 
-NOT_YET = PAGE.split("## Not supported yet")[1].split("## The older")[0]
-(IN_TEMPLATE,) = (re.findall(r"`(\w+)`", line.split(";")[0]) for line in NOT_YET.split("\n- ")[1:])
-
-
-@pytest.mark.parametrize("key", IN_TEMPLATE)
-def test_what_is_not_supported_is_refused(key: str) -> None:
-    step: dict[str, Any] = {"capability": "shout"}
-    tree: dict[str, Any] = {"name": "a", "version": "1", "steps": {"one": step}}
-    tree[key] = "1s"
-    with pytest.raises(Invalid) as refused:
-        read_template(tree)
-    assert any(f"'{key}' is not supported" in fault.message for fault in refused.value.faults)
-
-
 async def test_the_saga_is_undone() -> None:
     [saga] = [one for one in blocks(PAGE, "yaml") if "compensate" in one]
     undone: list[Any] = []

@@ -26,7 +26,7 @@ from opscore.engine.starts import start_event
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Command, Writer
 from opscore.expressions import CelExpressions
-from opscore.store.gate_rows import GatedRow, GateRows, RateRow
+from opscore.store.gate_rows import AdmittedRow, GatedRow, GateRows, RateRow
 from opscore.store.rows import DelayedRow, LeaseRow, SessionRow, StoredEvent, TaskRow, TemplateRow
 from opscore.store.sqlite import SqliteStore
 from opscore.templates import read_template
@@ -224,6 +224,7 @@ def _check_gates(house: House) -> None:
         [LeaseRow(*r) for r in leases],
         [GatedRow(*r) for r in waiting],
         [RateRow(*r) for r in rates],
+        [AdmittedRow(*r) for r in house.look(f"select {_columns(AdmittedRow)} from admitted")],
     )
     fresh = Gates()
     fresh.load(rows)

@@ -29,14 +29,15 @@ def _name(limit: Shut) -> str:
 
 
 def _view(limit: Shut) -> LimitView:
-    rate = limit.kind == "rate"
+    rate, sessions = limit.kind == "rate", limit.kind == "sessions"
     return LimitView(
-        kind="rate" if rate else "concurrency",
+        kind="rate" if rate else "sessions" if sessions else "concurrency",
         key=limit.key,
         limit=limit.limit,
         in_use=limit.in_use,
         waiting=limit.ahead,
-        holders=list(limit.holders),
+        holders=[] if sessions else list(limit.holders),
+        sessions=[session for session, _ in limit.holders] if sessions else [],
         per_seconds=limit.per / SECOND if rate else None,
         opens_at=moment_or_none(limit.until),
     )

@@ -35,8 +35,9 @@ def _bound(row: Any) -> str:
 
 
 def _holders(row: Any) -> str | None:
-    holders = row.get("holders", [])
-    said = ", ".join(f"{task} attempt {attempt}" for task, attempt in holders[:HOLDERS_SHOWN])
+    holders = [f"{task} attempt {attempt}" for task, attempt in row.get("holders", [])]
+    holders += row.get("sessions", [])
+    said = ", ".join(holders[:HOLDERS_SHOWN])
     more = len(holders) - HOLDERS_SHOWN
     return (f"{said} and {more} more" if more > 0 else said) or None
 

@@ -57,6 +57,7 @@ def _view(found: dict[str, Any]) -> list[str]:
             ("attempts", _or_unbounded(found["attempts"])),
             ("at worst", _whole(found)),
             ("longest path", " → ".join(found["longestPath"])),
+            *(("limit", limit) for limit in found["limits"]),
         ]
     )
     waves = [f"wave {at}: {', '.join(wave)}" for at, wave in enumerate(found["waves"])]

@@ -82,6 +82,18 @@ class RejectTask:
 
 
 @record
+class Admit:
+    """There is room under the limits of the session's template."""
+
+
+@record
+class RejectSession:
+    """There is none, and the session does not wait for any; `why` says which limit is full."""
+
+    why: str
+
+
+@record
 class DeadlinePassed:
     """The session's total bound, or the grace of one that is stopping, is over."""
 
@@ -218,6 +230,8 @@ SessionCommand = (
     | ChildOver
     | QueueTimeout
     | RejectTask
+    | Admit
+    | RejectSession
     | DeadlinePassed
     | TimerDue
     | Signal

@@ -67,7 +67,8 @@ def _wind_down(draft: Draft) -> None:
     """Nothing is under way: on to the next phase that has something to do, or to the end."""
     stopping = draft.state.stopping
     assert stopping is not None
-    if stopping.phase is Phase.DRAINING and not stopping.cancelled:
+    # One that was never let in has nothing to handle; what it did before it was retried is undone.
+    if stopping.phase is Phase.DRAINING and not stopping.cancelled and not draft.state.held:
         _handle(draft)
     if _handling(draft) and not _all_steps_ended(draft):
         return

@@ -222,6 +222,18 @@ def _session_handling(state: SessionState, e: ev.SessionHandling, at: Micros) ->
     end_open_steps(state, at)
 
 
+def _session_held(state: SessionState, e: ev.SessionHeld, _at: Micros) -> None:
+    state.terms = e.terms
+    state.held = True
+    state.order = e.order
+    state.resumed = e.resumed
+
+
+def _session_admitted(state: SessionState, _e: ev.SessionAdmitted, _at: Micros) -> None:
+    state.held = False
+    state.resumed = ()
+
+
 def _finish(state: SessionState, status: SessionStatus, at: Micros) -> None:
     state.status = status
     state.finished_at = at
@@ -272,6 +284,7 @@ def _session_retried(state: SessionState, e: ev.SessionRetried, at: Micros) -> N
     state.status = SessionStatus.PROCESSING
     state.finished_at = None
     state.error = None
+    state.held = False
     state.deadline = e.deadline
     for name in e.steps:
         reopen_step(state.steps[name])
@@ -294,6 +307,8 @@ def _reorder(state: SessionState, shift: Micros, priority: int) -> None:
         if not task.own_priority and task.status not in TASK_ENDED:
             task.order += shift
             task.priority = priority
+    if state.held:
+        state.order += shift
     state.priority = priority
 
 
@@ -308,6 +323,8 @@ def _session_updated(state: SessionState, e: ev.SessionUpdated, at: Micros) -> N
 
 _FOLDS: Mapping[type, Callable[[SessionState, Any, Micros], None]] = {
     ev.SessionStarted: _session_started,
+    ev.SessionHeld: _session_held,
+    ev.SessionAdmitted: _session_admitted,
     **STEP_FOLDS,
     **CHILD_FOLDS,
     ev.TaskCreated: _task_created,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from opscore.core.expressions import ExpressionFailed, Expressions, ExpressionScope, Scope
 from opscore.core.limits import LONGEST_KEY, ON_FULL, QUEUE, Terms
 from opscore.core.reading import Reader
-from opscore.core.template import Concurrency, Rate, Step, Value
+from opscore.core.template import Concurrency, Rate, Value
 from opscore.core.trees import kind_of
 
 MOST = 1_000_000
@@ -79,9 +79,10 @@ def _read_key(reader: Reader, node: object, where: str, scope: ExpressionScope) 
     return value
 
 
-def terms_of(step: Step, expressions: Expressions, scope: Scope) -> Terms | None:
-    """The limits of a task of this step. Raises ExpressionFailed for a key that is no text."""
-    concurrency, rate = step.concurrency, step.rate
+def terms_of(
+    concurrency: Concurrency | None, rate: Rate | None, expressions: Expressions, scope: Scope
+) -> Terms | None:
+    """The limits of a task, or of a session. Raises ExpressionFailed for a key that is no text."""
     if concurrency is None and rate is None:
         return None
     return Terms(

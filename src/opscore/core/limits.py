@@ -18,7 +18,10 @@ LONGEST_KEY = 256
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The limits of one task, its keys rendered. At least one of the two keys is there."""
+    """The limits of one task, its keys rendered. At least one of the two keys is there.
+
+    `sessions`: they are those of a whole session, whose concurrency counts sessions.
+    """
 
     concurrency: str | None = None
     limit: int = 0
@@ -26,12 +29,15 @@ class Terms:
     rate: str | None = None
     starts: int = 0
     per: Micros = 0
+    sessions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """How a limit stands: `kind` is concurrency (then `holders` are the attempts in flight) or rate.
+    """How a limit stands.
 
+    `kind`: concurrency (`holders` are the attempts in flight), sessions (they are the sessions that
+    were let in, each with a 0) or rate.
     `until`: when a rate opens; `ahead`: how many tasks wait, of a task's own limit those before it.
     """
 

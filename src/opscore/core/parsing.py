@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from opscore.core.errors import Fault
 from opscore.core.expressions import ExpressionScope
+from opscore.core.flow import read_concurrency, read_rate
 from opscore.core.graph import ancestors_of, dependents_of, find_cycles, topological_order
 from opscore.core.lint import ShapeOf, lint, no_shape
 from opscore.core.modifiers import NOTHING
@@ -34,12 +35,15 @@ from opscore.core.template import Child, OnError, Step, Template, Timeouts
 from opscore.core.trees import is_map, kind_of, pointer, tree_faults
 from opscore.core.types import Json
 
+START_NAMES = frozenset({"input", "session"})
+"""What is known before the first step."""
+
 Needs = Mapping[str, tuple[str, ...]]
 TEMPLATE_KEYS = (
     *("name", "version", "description", "input", "defaults", "steps"),
-    *("output", "onError", "priority", "timeout", "labels", "schedule", "env"),
+    *("output", "onError", "priority", "timeout", "concurrency", "rate", "labels", "schedule"),
+    "env",
 )
-TEMPLATE_KEYS_NOT_YET = ("concurrency",)
 DEFAULT_KEYS = ("retry", "timeout", "priority", "labels")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_STEPS = 1000
@@ -90,7 +94,7 @@ def _read_template(
     calendar_of: CalendarOf,
 ) -> Template:
     node = older.tree
-    reader.known_keys(node, "", TEMPLATE_KEYS, TEMPLATE_KEYS_NOT_YET)
+    reader.known_keys(node, "", TEMPLATE_KEYS)
     name, version = _read_name(reader, node), _read_version(reader, node)
     schema = _read_schema(reader, node)
     defaults = _read_defaults(reader, node)
@@ -101,6 +105,7 @@ def _read_template(
     env = _read_env(reader, node)
     around = Surroundings(defaults, needs, ancestors, older.bound, unclear, frozenset(env))
     steps = {each: read_step(reader, each, nodes[each], around) for each in nodes}
+    start = ExpressionScope(START_NAMES, env=around.env)
     every = ExpressionScope(SESSION_NAMES, frozenset(needs), frozenset(needs), around.env)
     description = node.get("description", "")
     return Template(
@@ -121,6 +126,8 @@ def _read_template(
         source=source,
         digest=digest,
         schedule=read_schedule(reader, node, calendar_of),
+        concurrency=read_concurrency(reader, node, "", start),
+        rate=read_rate(reader, node, "", start),
         env=env,
         children=_children(steps.values()),
         roots=tuple(each for each in order if not needs[each]),

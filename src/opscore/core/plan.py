@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from opscore.core.durations import show_duration
+from opscore.core.interpolation import shown
 from opscore.core.kinds.kind import Worst
+from opscore.core.limits import CANCEL_OLDEST, QUEUE, REJECT
 from opscore.core.match_rules import words_of
 from opscore.core.template import Step, Target, Template
 from opscore.core.trees import is_list
@@ -21,6 +24,11 @@ class Given:
 
 
 UNTOLD = Given()
+WHEN_FULL = {
+    QUEUE: "one more waits",
+    REJECT: "one more is rejected",
+    CANCEL_OLDEST: "for one more the oldest is cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Plan:
     """A template's steps in an order in which they could run, and the whole's worst case.
 
     `waves` are the steps that may run side by side; `path` is the chain of steps that takes
-    longest. `bounded_by`: the session's own total timeout, when that is what bounds `time`.
+    longest. `limits`: how many of its sessions there may be, in words. `bounded_by`: the session's own total timeout, when that is what bounds `time`.
     """
 
     workflow: str
@@ -60,6 +68,7 @@ class Plan:
     attempts: int | None
     time: Micros | None
     path: tuple[str, ...]
+    limits: tuple[str, ...]
     bounded_by: Micros | None
 
 
@@ -85,8 +94,19 @@ def plan(template: Template, given: Mapping[str, Given]) -> Plan:
         attempts=_sum([step.attempts for step in steps]),
         time=total if binds else time,
         path=path,
+        limits=tuple(_limits(template)),
         bounded_by=total if binds else None,
     )
+
+
+def _limits(template: Template) -> Iterator[str]:
+    concurrency, rate = template.concurrency, template.rate
+    if concurrency is not None:
+        key, then = shown(concurrency.key.tree), WHEN_FULL[concurrency.on_full]
+        yield f"at most {concurrency.limit} sessions at once under the key {key}; {then}"
+    if rate is not None:
+        often = f"{rate.limit} sessions per {show_duration(rate.per)}"
+        yield f"at most {often} under the key {shown(rate.key.tree)}"
 
 
 def _planned(step: Step, wave: int, given: Given) -> PlannedStep:

@@ -361,7 +361,7 @@ def cancel_running(draft: Draft, tasks: Iterable[TaskState], reason: str) -> Non
 def advance(draft: Draft) -> None:
     """Go on with what one commit, or a pause, left undone."""
     state = draft.state
-    if state.status in SESSION_ENDED or state.paused_at is not None:
+    if state.status in SESSION_ENDED or state.paused_at is not None or state.held:
         return
     if state.stopping is not None and state.draining:
         cancel_queued(draft, state.stopping.error.message)

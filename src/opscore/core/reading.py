@@ -22,7 +22,6 @@ CheckExpression = Callable[[str, ExpressionScope], str | None]
 CheckSchema = Callable[[Mapping[str, object]], list[Fault]]
 """Says what is wrong with a JSON Schema, pointers into the schema."""
 
-NOT_YET = "is not supported by this version of Ops-Core yet"
 TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 MAX_NAME = 128
 MAX_LABELS = 64
@@ -66,14 +65,10 @@ class Reader:
         node: Mapping[str, object],
         where: str,
         known: Collection[str],
-        not_yet: Collection[str] = (),
     ) -> None:
         """Refuse every key that is neither known nor begins with `x-`."""
         for key in node:
             if key in known or key.startswith("x-"):
-                continue
-            if key in not_yet:
-                self.fault(where + pointer(key), f"'{key}' {NOT_YET}", at_key=True)
                 continue
             hint = suggest(key, known) or f"known keys: {', '.join(known)}"
             self.fault(where + pointer(key), f"unknown key '{key}'", hint, at_key=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opscore.core import attempts, children, steering, waiting
+from opscore.core import admission, attempts, children, steering, waiting
 from opscore.core import commands as cmd
 from opscore.core import events as ev
 from opscore.core.ending import conclude
@@ -21,7 +21,6 @@ from opscore.core.progress import (
     advance,
     cancel_queued,
     cancel_running,
-    start_steps,
     stop,
 )
 from opscore.core.record import record
@@ -79,7 +78,7 @@ def decide(
 
 def _start(draft: Draft, c: cmd.Start) -> None:
     draft.emit(c.event)
-    start_steps(draft, draft.template.roots)
+    admission.begin(draft)
 
 
 def _advance(draft: Draft, c: cmd.Advance) -> None:
@@ -122,6 +121,8 @@ _RULES: Mapping[type, Callable[[Draft, Any], Refused | None]] = {
     cmd.Approve: approval.approve,
     cmd.Reject: approval.reject,
     cmd.RejectTask: attempts.reject,
+    cmd.Admit: admission.admit,
+    cmd.RejectSession: admission.reject,
     cmd.Cancel: steering.cancel,
     cmd.Pause: steering.pause,
     cmd.Resume: steering.resume,

@@ -194,7 +194,9 @@ class SessionState:
     """The fold of a session's events; owned by whoever folds.
 
     A step that no event has named yet is pending: `steps` makes its state on first sight.
-    `failure`: why it wound down last; `error` tells also what failed after that.
+    `failure`: why it wound down last; `error` tells also what failed after that. `terms`: the limits of
+    its template; while it is `held`, it waits for room under them at the place `order`, and goes on
+    with the fallbacks of the tasks `resumed` then.
     """
 
     session_id: str
@@ -215,6 +217,10 @@ class SessionState:
     agent_capabilities: tuple[str, ...] = ()
     on_error_version: str | None = None
     deadline: Micros | None = None
+    terms: Terms | None = None
+    held: bool = False
+    order: int = 0
+    resumed: tuple[str, ...] = ()
     due: Micros | None = None
     created_at: Micros = 0
     updated_at: Micros = 0

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from opscore.core import commands as cmd
 from opscore.core import events as ev
-from opscore.core.attempts import give_up, make_available, place_of
+from opscore.core.admission import begin_again
+from opscore.core.attempts import give_up, make_available
 from opscore.core.progress import (
     Draft,
     Refused,
     advance,
-    bound,
     fail_work,
     start_steps,
     stop,
@@ -31,7 +31,6 @@ from opscore.core.types import (
     StepStatus,
     TaskStatus,
 )
-from opscore.core.work import give_up_work
 
 
 def cancel(draft: Draft, c: cmd.Cancel) -> Refused | None:
@@ -71,8 +70,9 @@ def resume(draft: Draft, c: cmd.Resume) -> Refused | None:
     if state.status is not SessionStatus.PAUSED:
         return Refused("conflict", f"session {state.session_id} is not paused: {state.status}")
     draft.emit(ev.SessionResumed(c.reason, c.actor))
-    start_steps(draft, draft.template.order)
-    advance(draft)
+    if not state.held:
+        start_steps(draft, draft.template.order)
+        advance(draft)
     return None
 
 
@@ -102,19 +102,11 @@ def _run_again(draft: Draft, c: cmd.RetrySession, resumed: Sequence[ev.TaskResum
     steps = tuple(n for n in template.order if n in also or _runs_again(draft, template.steps[n]))
     total = template.timeout.total
     deadline = None if total is None else draft.now + total
+    first = draft.state.held
     draft.emit(ev.SessionRetried(steps, c.reason, c.actor, deadline))
-    for name in steps:
-        if draft.state.steps[name].status is StepStatus.RUNNING:
-            bound(draft, template.steps[name])
     for event in resumed:
         draft.emit(event)
-    for event in resumed:
-        if event.fallback:
-            task = draft.state.tasks[event.task_id]
-            assert task.error is not None
-            give_up_work(draft, place_of(draft, task), task.error)
-    start_steps(draft, template.order)
-    advance(draft)
+    begin_again(draft, tuple(e.task_id for e in resumed if e.fallback), first=first)
 
 
 def _runs_again(draft: Draft, step: Step) -> bool:

@@ -133,7 +133,10 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """At most `limit` attempts in flight of all tasks with this key in the namespace."""
+    """At most `limit` attempts in flight of all tasks with this key in the namespace.
+
+    Of a template: at most so many sessions that have not ended.
+    """
 
     key: Value
     limit: int
@@ -142,7 +145,7 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `limit` attempts begun in `per`, by all tasks with this key in the namespace."""
+    """At most `limit` attempts (or sessions) begun in `per`, by all with this key in the namespace."""
 
     key: Value
     limit: int
@@ -221,4 +224,6 @@ class Template:
     children: tuple[Child, ...] = ()
     roots: tuple[str, ...] = field(default=())
     schedule: Schedule | None = None
+    concurrency: Concurrency | None = None
+    rate: Rate | None = None
     warnings: tuple[Fault, ...] = ()

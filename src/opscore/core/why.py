@@ -16,7 +16,16 @@ from opscore.core.record import record
 from opscore.core.state import SessionState, StepState, TaskState
 from opscore.core.template import Target, Template
 from opscore.core.types import SESSION_ENDED, ErrorInfo, Micros, Phase, StepStatus, TaskStatus
-from opscore.core.why_waits import Children, WaitsForApproval, WaitsForSignal, WaitsForTime
+from opscore.core.why_waits import (
+    Children,
+    LimitFull,
+    RateShut,
+    SessionsFull,
+    StartsShut,
+    WaitsForApproval,
+    WaitsForSignal,
+    WaitsForTime,
+)
 
 NAMED = 20
 """Tasks, attempts and agents that one reason names; counts are of all."""
@@ -101,38 +110,6 @@ class InQueue:
     count: int
     target: Target
     takers: tuple[Taker, ...]
-    position: int
-
-
-@record
-class LimitFull:
-    """A concurrency key has no room: `holders` are the attempts in flight under it."""
-
-    KIND: ClassVar[str] = "limit"
-    step: str
-    since: Micros
-    tasks: tuple[str, ...]
-    count: int
-    key: str
-    limit: int
-    in_use: int
-    holders: tuple[tuple[str, int], ...]
-    position: int
-
-
-@record
-class RateShut:
-    """A rate is used up until then."""
-
-    KIND: ClassVar[str] = "rate"
-    step: str
-    since: Micros
-    until: Micros
-    tasks: tuple[str, ...]
-    count: int
-    key: str
-    limit: int
-    per: Micros
     position: int
 
 
@@ -231,6 +208,8 @@ Reason = (
     | WaitsForSignal
     | WaitsForApproval
     | Children
+    | SessionsFull
+    | StartsShut
     | Paused
     | WindingDown
     | GoingOn
@@ -272,7 +251,7 @@ def why(
     """What a session, or one task of it, waits for; nothing when it has ended."""
     if state.status in SESSION_ENDED:
         return []
-    found: list[Reason] = [*_held(state), *_in_flight(state, task_id)]
+    found: list[Reason] = [*_held(state), *_room(state, facts), *_in_flight(state, task_id)]
     if state.paused_at is None and not state.draining:
         found += [_queued(group, facts) for group in queued(state, task_id)]
         found += _delayed(state, task_id)
@@ -292,6 +271,19 @@ def _held(state: SessionState) -> Iterable[Reason]:
         yield WindingDown(s.since, s.grace_until, s.actor, s.cancelled, s.phase, s.error)
     elif state.paused_at is not None:
         yield Paused(state.paused_at, state.paused_by, state.pause_reason)
+
+
+def _room(state: SessionState, facts: Facts) -> Iterable[Reason]:
+    """Of a session that is not let in yet: under which limit there is no room for it."""
+    shut = facts.shut.get(state.session_id) if state.held else None
+    if shut is None:
+        return
+    since, position = state.updated_at, shut.ahead + 1
+    if shut.until is not None:
+        yield StartsShut(since, shut.until, shut.key, shut.limit, shut.per, position)
+    else:
+        sessions = tuple(holder for holder, _ in shut.holders[:NAMED])
+        yield SessionsFull(since, shut.key, shut.limit, shut.in_use, sessions, position)
 
 
 def _children(state: SessionState) -> Iterable[Reason]:

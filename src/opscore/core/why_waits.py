@@ -44,6 +44,64 @@ class WaitsForApproval:
 
 
 @record
+class LimitFull:
+    """A concurrency key has no room: `holders` are the attempts in flight under it."""
+
+    KIND: ClassVar[str] = "limit"
+    step: str
+    since: Micros
+    tasks: tuple[str, ...]
+    count: int
+    key: str
+    limit: int
+    in_use: int
+    holders: tuple[tuple[str, int], ...]
+    position: int
+
+
+@record
+class RateShut:
+    """A rate is used up until then."""
+
+    KIND: ClassVar[str] = "rate"
+    step: str
+    since: Micros
+    until: Micros
+    tasks: tuple[str, ...]
+    count: int
+    key: str
+    limit: int
+    per: Micros
+    position: int
+
+
+@record
+class SessionsFull:
+    """The session is not let in yet: as many `sessions` as may are under way under the key."""
+
+    KIND: ClassVar[str] = "limit"
+    since: Micros
+    key: str
+    limit: int
+    in_use: int
+    sessions: tuple[str, ...]
+    position: int
+
+
+@record
+class StartsShut:
+    """The session is not let in yet: the rate of its template is used up until then."""
+
+    KIND: ClassVar[str] = "rate"
+    since: Micros
+    until: Micros
+    key: str
+    limit: int
+    per: Micros
+    position: int
+
+
+@record
 class Children:
     """A step's child sessions are under way."""
 

@@ -26,7 +26,7 @@ def words(reason: why.Reason) -> str:
             return limit_full(reason.key, reason.in_use, reason.limit, reason.holders) + _place(
                 reason.position
             )
-        case why.RateShut():
+        case why.RateShut() | why.StartsShut():
             rate = f"{reason.limit} per {show_duration(reason.per)}"
             opens = f"the next may begin at {moment(reason.until)}"
             return f"the rate {reason.key} ({rate}) is used up; {opens}{_place(reason.position)}"
@@ -45,8 +45,14 @@ def words(reason: why.Reason) -> str:
             return _of_session(reason)
 
 
-def _of_session(reason: why.Children | why.Paused | why.WindingDown | why.GoingOn) -> str:
+def _of_session(
+    reason: why.Children | why.SessionsFull | why.Paused | why.WindingDown | why.GoingOn,
+) -> str:
     match reason:
+        case why.SessionsFull():
+            return sessions_full(reason.key, reason.in_use, reason.limit, reason.sessions) + _place(
+                reason.position
+            )
         case why.Children():
             return _children(reason)
         case why.Paused():
@@ -85,6 +91,12 @@ def limit_full(key: str, in_use: int, limit: int, holders: Sequence[tuple[str, i
     """That there is no room under a concurrency key, and who takes it."""
     named = [task_id for task_id, _ in holders]
     return f"{in_use} of {limit} are running under the limit {key} ({_some(named, in_use)})"
+
+
+def sessions_full(key: str, in_use: int, limit: int, holders: Sequence[str]) -> str:
+    """That no more sessions are let in under a key, and which are."""
+    under_way = f"{in_use} of {limit} sessions are under way under the limit {key}"
+    return f"{under_way} ({_some(holders, in_use)})"
 
 
 def nobody(target: Target, takers: Sequence[why.Taker], capable: int = 0) -> str:

@@ -16,6 +16,7 @@ from opscore.core.errors import OpsCoreError
 from opscore.core.lint import Findings
 from opscore.core.push import ACCEPTED
 from opscore.core.template import Template
+from opscore.core.types import Micros
 from opscore.engine.audit_trail import CHECKPOINT_SECONDS, AuditTrail
 from opscore.engine.bindings import Bindings
 from opscore.engine.cache import SessionCache, TemplateCache
@@ -272,6 +273,11 @@ class Engine:
     def review(self, template: Template, namespace: str) -> Findings:
         """What a template asks of the registered agents that they cannot do."""
         return review(template, self._registry, namespace)
+
+    @property
+    def limit_opens_at(self) -> Micros | None:
+        """When a rate opens next for somebody who waits for it."""
+        return self._writer.gates.next_at
 
     @property
     def heartbeat_seconds(self) -> float:

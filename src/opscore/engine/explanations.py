@@ -105,7 +105,8 @@ class Explanations:
             target: [replace(t, busy_with=tuple(working[t.agent_id])) for t in found]
             for target, found in takers.items()
         }
-        return Facts(named, ahead, self._shut(groups), self._capable(state.namespace, named))
+        shut = self._shut([state.session_id, *(group.tasks[0].task_id for group in groups)])
+        return Facts(named, ahead, shut, self._capable(state.namespace, named))
 
     def _capable(
         self, namespace: str, takers: Mapping[Target, Sequence[Taker]]
@@ -114,11 +115,11 @@ class Explanations:
         vain = [target for target, found in takers.items() if target.match and not found]
         return {t: len(self._takers(namespace, Target(t.capability))) for t in vain}
 
-    def _shut(self, groups: Sequence[Group]) -> dict[str, Shut]:
-        """The limits without room for the first of each group."""
+    def _shut(self, waiting: Sequence[str]) -> dict[str, Shut]:
+        """The limits without room for these: the session itself, and the first of each group."""
         now = self._store.now()
-        found = [(g.tasks[0].task_id, self._gates.shut(g.tasks[0].task_id, now)) for g in groups]
-        return {task_id: shut for task_id, shut in found if shut is not None}
+        found = [(each, self._gates.shut(each, now)) for each in waiting]
+        return {each: shut for each, shut in found if shut is not None}
 
     async def _working(self, agents: set[str]) -> defaultdict[str, list[str]]:
         """The tasks that each of these agents works on."""

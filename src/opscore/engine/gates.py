@@ -7,29 +7,31 @@ queues; the match that ends a batch is offered as many of them as there is room 
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TypeVar
 
 import msgspec
 
-from opscore.core.limits import QUEUE, Shut, Terms, opens_at, passed
-from opscore.core.state import TaskState
+from opscore.core.limits import QUEUE, REJECT, Shut, Terms, opens_at, passed
+from opscore.core.state import SessionState, TaskState
 from opscore.core.types import Micros
-from opscore.store.gate_rows import GatedRow, GateRows, RateRow
+from opscore.engine.gate_lines import Line
+from opscore.store.gate_rows import AdmittedRow, GatedRow, GateRows, RateRow
 from opscore.store.rows import Changes, ReadyRow
 
 Key = tuple[str, str, str]
-"""(`concurrency` or `rate`, namespace, key)."""
+"""(`concurrency`, `sessions` or `rate`, namespace, key)."""
 
 LineName = tuple[str, str, Terms]
 """(namespace, queue, terms): tasks with one name are equal but for their order."""
 
 RATES_KEPT = 10_000
+SESSIONS = "session:"
+"""The queue of sessions that wait for room under their template's limits: nobody claims from it."""
+
 K = TypeVar("K")
 _terms = msgspec.json.Decoder(Terms).decode
 
@@ -37,39 +39,6 @@ _terms = msgspec.json.Decoder(Terms).decode
 def terms_text(terms: Terms) -> str:
     """Terms as their column keeps them."""
     return msgspec.json.encode(terms).decode()
-
-
-@dataclass(slots=True)
-class Line:
-    """Tasks that wait for the same: in order, those that have left skipped on the way."""
-
-    rows: dict[str, ReadyRow] = field(default_factory=dict[str, ReadyRow])
-    places: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    start: int = 0
-
-    def add(self, row: ReadyRow) -> None:
-        """Take a place."""
-        self.rows[row.task_id] = row
-        insort(self.places, (row.place, row.task_id), lo=self.start)
-
-    def waiting(self) -> Iterator[ReadyRow]:
-        """Those that wait, first come first."""
-        self._forget_the_gone()
-        for place, task_id in self.places[self.start :] if self.start else self.places:
-            row = self.rows.get(task_id)
-            if row is not None and row.place == place:
-                yield row
-
-    def _forget_the_gone(self) -> None:
-        while self.start < len(self.places):
-            place, task_id = self.places[self.start]
-            row = self.rows.get(task_id)
-            if row is not None and row.place == place:
-                break
-            self.start += 1
-        if self.start * 2 > len(self.places):
-            del self.places[: self.start]
-            self.start = 0
 
 
 class Gates:
@@ -90,6 +59,7 @@ class Gates:
         self._opening: list[tuple[Micros, Key]] = []
         self._bounds: dict[Key, tuple[int, Micros]] = {}
         self._waiting: Counter[Key] = Counter()
+        self._leaving: dict[str, None] = {}
         self.eager: dict[LineName, None] = {}
 
     def spoil(self) -> None:
@@ -104,6 +74,8 @@ class Gates:
         for lease in sorted(rows.leases, key=lambda lease: lease.task_id):
             if lease.terms is not None:
                 self._hold(lease.namespace, _terms(lease.terms), lease.task_id, lease.attempt)
+        for row in sorted(rows.admitted):
+            self._hold(row.namespace, _terms(row.terms), row.session_id, 0)
         for rate in rows.rates:
             key = ("rate", rate.namespace, rate.key)
             self._tats[key], self._bounds[key] = rate.tat, (rate.starts, rate.per)
@@ -147,8 +119,20 @@ class Gates:
         """The task's attempt begins."""
         terms = task.terms
         assert terms is not None
+        self._take(namespace, terms, task.task_id, task.attempt, now, to)
+
+    def take_in(self, state: SessionState, now: Micros, to: Changes) -> None:
+        """The session begins."""
+        terms = state.terms
+        assert terms is not None
+        self._take(state.namespace, terms, state.session_id, 0, now, to)
+        to.limits.admit(AdmittedRow(state.session_id, state.namespace, terms_text(terms)))
+
+    def _take(
+        self, namespace: str, terms: Terms, holder: str, attempt: int, now: Micros, to: Changes
+    ) -> None:
         if terms.concurrency is not None:
-            self._hold(namespace, terms, task.task_id, task.attempt)
+            self._hold(namespace, terms, holder, attempt)
         if terms.rate is not None:
             key = ("rate", namespace, terms.rate)
             tat = self._tats[key] = passed(self._tats.get(key, 0), now, terms.starts, terms.per)
@@ -156,18 +140,20 @@ class Gates:
             to.limits.rates[key[1:]] = RateRow(namespace, terms.rate, tat, terms.starts, terms.per)
             self._prune(now, to)
 
-    def _hold(self, namespace: str, terms: Terms, task_id: str, attempt: int) -> None:
-        assert terms.concurrency is not None
-        key = ("concurrency", namespace, terms.concurrency)
-        self._holders.setdefault(key, {})[task_id] = attempt
-        self._held[task_id] = key
+    def _hold(self, namespace: str, terms: Terms, holder: str, attempt: int) -> None:
+        if terms.concurrency is None:
+            return
+        key = (kind_of(terms), namespace, terms.concurrency)
+        self._holders.setdefault(key, {})[holder] = attempt
+        self._held[holder] = key
         self._bounds[key] = _bound(key, terms)
 
-    def release(self, task_id: str) -> None:
-        """An attempt is over."""
-        key = self._held.pop(task_id, None)
+    def release(self, holder: str) -> None:
+        """An attempt, or a session, is over."""
+        key = self._held.pop(holder, None)
+        self._leaving.pop(holder, None)
         if key is not None:
-            del self._holders[key][task_id]
+            del self._holders[key][holder]
             self._reopen(key)
             self._forget(key)
 
@@ -181,7 +167,7 @@ class Gates:
             del self._holders[key]
         if not self._waiting[key]:
             del self._waiting[key]
-            if key[0] == "concurrency" and key not in self._holders:
+            if key[0] != "rate" and key not in self._holders:
                 self._bounds.pop(key, None)
 
     def _prune(self, now: Micros, to: Changes) -> None:
@@ -251,7 +237,7 @@ class Gates:
     ) -> tuple[Key, Micros | None] | None:
         """The first limit without room, and from when on it has some, if that is known."""
         if terms.concurrency is not None:
-            key = ("concurrency", namespace, terms.concurrency)
+            key = (kind_of(terms), namespace, terms.concurrency)
             if len(self._holders.get(key, ())) + used[key] >= terms.limit:
                 return key, None
         if terms.rate is not None:
@@ -277,7 +263,7 @@ class Gates:
 
     def may_offer(self, any_free: Callable[[tuple[str, str]], bool]) -> bool:
         """Whether another batch may let somebody through, or has to make room."""
-        if any(any_free(queue) for queue in self._open):
+        if any(queue[1] == SESSIONS or any_free(queue) for queue in self._open):
             return True
         return any(self.oldest(name) is not None for name in self.eager)
 
@@ -294,12 +280,30 @@ class Gates:
         return self._opening[0][0] if self._opening else None
 
     def oldest(self, name: LineName) -> str | None:
-        """Who has held a slot longest under the concurrency of a line that has no room left."""
+        """Who has held a slot longest under the concurrency of a line that has no room left.
+
+        Of sessions: whom that need be told, when not enough are making room already.
+        """
         namespace, _, terms = name
         if terms.concurrency is None:
             return None
-        holders = self._holders.get(("concurrency", namespace, terms.concurrency), {})
-        return next(iter(holders)) if len(holders) >= terms.limit else None
+        holders = self._holders.get((kind_of(terms), namespace, terms.concurrency), {})
+        if len(holders) < terms.limit:
+            return None
+        if terms.on_full == REJECT or not self._leaving:
+            return next(iter(holders))
+        left = [holder for holder in holders if holder not in self._leaving]
+        enough = len(holders) - len(left) >= len(self._lines[name].rows)
+        return None if enough or not left else left[0]
+
+    def tell(self, holder: str) -> None:
+        """A session was told to make room, which takes it a while."""
+        self._leaving[holder] = None
+
+    def place(self, waiting: str) -> int | None:
+        """Where somebody stands in its line; None: it does not wait."""
+        name = self._line_of.get(waiting)
+        return None if name is None else self._lines[name].rows[waiting].place
 
     def line(self, name: LineName) -> list[ReadyRow]:
         """Who waits in a line."""
@@ -336,7 +340,7 @@ class Gates:
     def _told(self, key: Key, now: Micros, waiting: int) -> Shut:
         limit, per = self._bounds[key]
         holders = tuple(self._holders.get(key, {}).items())
-        if key[0] == "concurrency":
+        if key[0] != "rate":
             return Shut(key[0], key[2], limit, 0, len(holders), holders, None, waiting)
         opens = opens_at(self._tats.get(key, 0), limit, per)
         until = opens if opens > now else None
@@ -345,13 +349,18 @@ class Gates:
 
 def _bound(key: Key, terms: Terms) -> tuple[int, Micros]:
     """How many, and in which time."""
-    return (terms.limit, 0) if key[0] == "concurrency" else (terms.starts, terms.per)
+    return (terms.starts, terms.per) if key[0] == "rate" else (terms.limit, 0)
+
+
+def kind_of(terms: Terms) -> str:
+    """What the concurrency of terms counts: attempts in flight, or sessions."""
+    return "sessions" if terms.sessions else "concurrency"
 
 
 def keys_of(namespace: str, terms: Terms) -> Iterable[Key]:
     """The keys that terms name."""
     if terms.concurrency is not None:
-        yield "concurrency", namespace, terms.concurrency
+        yield kind_of(terms), namespace, terms.concurrency
     if terms.rate is not None:
         yield "rate", namespace, terms.rate
 
@@ -370,6 +379,12 @@ def _push(
     row = next(waiting, None)
     if row is not None:
         heappush(heads, (row.place, row.task_id, name))
+
+
+def session_row(state: SessionState) -> ReadyRow:
+    """The place of a session that waits for room."""
+    of = state.session_id
+    return ReadyRow(state.namespace, SESSIONS, state.order, of, of, None)
 
 
 def gated_row(row: ReadyRow, terms: Terms) -> GatedRow:

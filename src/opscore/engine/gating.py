@@ -11,7 +11,7 @@ from opscore.core.errors import Corrupted
 from opscore.core.limits import REJECT
 from opscore.core.types import session_id_of
 from opscore.core.why_words import limit_full
-from opscore.engine.gates import Gates, LineName
+from opscore.engine.gates import SESSIONS, Gates, LineName
 from opscore.engine.seats import Queue
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import ReadyRow, Wants
@@ -32,7 +32,7 @@ def want_gated(wants: Wants, means: Means, slots: Slots) -> None:
     for name in gates.eager:
         oldest = gates.oldest(name)
         if oldest is not None:
-            wanted.append(session_id_of(oldest) or "")
+            wanted.append(oldest if name[1] == SESSIONS else session_id_of(oldest) or "")
             wanted += [row.session_id for row in gates.line(name)]
     wants.sessions.update(each for each in wanted if not means.sessions.has(each))
 
@@ -40,10 +40,10 @@ def want_gated(wants: Wants, means: Means, slots: Slots) -> None:
 def let_through(unit: Unit, slots: Slots) -> list[tuple[Queue, ReadyRow]]:
     """Candidates for a claim; all of them fit under their limits together."""
     offered = unit.means.gates.offers(slots, unit.now)
-    return [((row.namespace, row.queue), row) for row in offered if _present(unit, row)]
+    return [((row.namespace, row.queue), row) for row in offered if present(unit, row)]
 
 
-def _present(unit: Unit, row: ReadyRow) -> bool:
+def present(unit: Unit, row: ReadyRow) -> bool:
     """Whether its session is in memory; else the next batch wants it first."""
     try:
         return unit.session(row.session_id) is not None
@@ -57,7 +57,7 @@ def _present(unit: Unit, row: ReadyRow) -> bool:
 def make_room(unit: Unit) -> None:
     """Where a key is full: reject those who do not wait, or cancel who has held it longest."""
     gates = unit.means.gates
-    for name in list(gates.eager):
+    for name in [name for name in gates.eager if name[1] != SESSIONS]:
         if name[2].on_full == REJECT:
             _reject(unit, gates, name)
         else:
@@ -72,7 +72,7 @@ def _reject(unit: Unit, gates: Gates, name: LineName) -> None:
         if shut is None or shut.until is not None:
             return
         why = limit_full(shut.key, shut.in_use, shut.limit, shut.holders)
-        state = unit.session(row.session_id) if _present(unit, row) else None
+        state = unit.session(row.session_id) if present(unit, row) else None
         if state is not None:
             unit.decide(state, cmd.RejectTask(row.task_id, why))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from opscore.engine.admitting import let_in, places
 from opscore.engine.claims import (
     Candidate,
     Pool,
@@ -60,10 +61,12 @@ class Match:
                 self._stamps[queue] = stamp
         want_candidates(wants, limits, self._uncommitted)
         self._asked = wants.claims
-        want_gated(wants, means, lambda queue: self._free(queue) + wants.ending)
+        want_gated(wants, means, lambda q: places(q) or self._free(q) + wants.ending)
 
     def apply(self, unit: Unit) -> None:
         """Cannot be refused."""
+        if unit.means.gates.waits:
+            let_in(unit)
         make_room(unit)
         freed = free_slots(self._seats, unit)
         if freed:

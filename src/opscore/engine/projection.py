@@ -19,6 +19,7 @@ from opscore.core.types import (
     TaskStatus,
 )
 from opscore.engine.gates import Gates, gated_row, terms_text
+from opscore.engine.held import OF_LIMITS, project_limits
 from opscore.engine.journal import encode
 from opscore.engine.parents import ENDS, OF_CHILDREN, project_child, tell_children, tell_parent
 from opscore.engine.waits import OF_WAITS, project_wait, project_waits, stop_timers
@@ -298,6 +299,8 @@ class Projection:
             self.changes.revived.add(state.session_id)
             gone = state.session_id
             self.changes.dead = [row for row in self.changes.dead if row.session_id != gone]
+        if state.terms is not None and isinstance(event, OF_LIMITS):
+            project_limits(self.changes, self.gates, state, event, self.now)
         if state.parent is not None and isinstance(event, ENDS):
             tell_parent(self.changes, state)
 

@@ -160,6 +160,8 @@ def waiting_for(state: SessionState) -> str | None:
     """What a session that is not ended waits for, in one word; None when something runs."""
     if state.status is SessionStatus.PAUSED:
         return "resume"
+    if state.held:
+        return "limit"
     if state.running:
         return None
     if any(t.status is TaskStatus.AVAILABLE for t in state.tasks.values()):

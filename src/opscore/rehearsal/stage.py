@@ -207,6 +207,9 @@ class Stage:
                 beats.append(actor.lease(self._engine.settings.lease) // 2)
         now = self._clock.now()
         due = (await self._engine.store.due(now, 1)).next_at
+        opens = self._engine.limit_opens_at
+        if opens is not None and (due is None or opens < due):
+            due = opens
         times = [self._plans[0][0]] if self._plans else []
         if due is not None:
             # What is due already and still there waits for the sweeper's next look.

@@ -11,7 +11,7 @@ from opscore.core.errors import StoreRefused
 APPLICATION_ID = (
     0x4F707343  # "OpsC", in the file header (sqlite.org/pragma.html#pragma_application_id)
 )
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 
 def check_identity(connection: apsw.Connection, where: str) -> None:

@@ -14,7 +14,7 @@ from opscore.core.audit import AuditRecord, Ends
 from opscore.core.types import Micros
 from opscore.store import audit_rows
 from opscore.store import statements as sql
-from opscore.store.gate_rows import GatedRow, GateRows, RateRow
+from opscore.store.gate_rows import AdmittedRow, GatedRow, GateRows, RateRow
 from opscore.store.happened import Happened
 from opscore.store.key_rows import StoredKey
 from opscore.store.rows import (
@@ -126,6 +126,7 @@ class Reads:
             self._rows(LeaseRow, sql.GATED_LEASES, ()),
             self._rows(GatedRow, sql.GATED, ()),
             self._rows(RateRow, sql.RATES, ()),
+            self._rows(AdmittedRow, sql.ADMITTED, ()),
         )
 
     async def in_flight(self, agents: Collection[str]) -> list[LeaseRow]:

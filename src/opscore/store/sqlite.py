@@ -17,6 +17,7 @@ from opscore.store import statements as sql
 from opscore.store.audit_rows import ADD_AUDIT, AuditChain
 from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import PATIENCE, Location, connect, locate, open_writer, own
+from opscore.store.gate_rows import GateChanges
 from opscore.store.reads import Reads
 from opscore.store.rows import (
     Changes,
@@ -249,10 +250,8 @@ class SqliteStore(Reads):
         self._put(sql.CHANGE_TASKS, c.task_changes.values(), sql.CHANGE_TASKS_END)
         self._delete_rows(sql.DEQUEUE, [r[:4] for r in c.unready.values()])
         self._put(sql.ENQUEUE, c.ready.values())
-        self._delete_rows(sql.UNGATE, [r[:4] for r in c.limits.ungated.values()])
-        self._put(sql.GATE, c.limits.gated.values())
-        self._put(sql.PUT_RATES, c.limits.rates.values(), sql.PUT_RATES_END)
-        self._delete_rows(sql.END_RATES, list(c.limits.rates_gone))
+        if c.limits:
+            self._write_limits(c.limits)
         self._delete_rows(sql.UNDELAY, [r[:2] for r in c.undelayed.values()])
         self._put(sql.DELAY, c.delayed.values())
         self._delete_rows(sql.STOP_TIMERS, list(c.untimed))
@@ -278,6 +277,14 @@ class SqliteStore(Reads):
         if c.sessions_gone:
             # The newest events may be among them, and a feed's cursor must never see theirs again.
             self._w.execute(sql.KEEP_POSITION, (str(agents_first + len(c.agent_events) - 1),))
+
+    def _write_limits(self, limits: GateChanges) -> None:
+        self._delete_rows(sql.UNGATE, [r[:4] for r in limits.ungated.values()])
+        self._put(sql.GATE, limits.gated.values())
+        self._put(sql.PUT_RATES, limits.rates.values(), sql.PUT_RATES_END)
+        self._delete_rows(sql.END_RATES, list(limits.rates_gone))
+        self._delete(sql.LEAVE, limits.left)
+        self._put(sql.ADMIT, limits.admitted.values())
 
     def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
         rows = list(rows)

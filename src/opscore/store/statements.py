@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from opscore.core.types import PUSHED
-from opscore.store.gate_rows import GatedRow, RateRow
+from opscore.store.gate_rows import AdmittedRow, GatedRow, RateRow
 from opscore.store.key_rows import KeyRow
 from opscore.store.rows import (
     AgentEventRow,
@@ -110,6 +110,10 @@ PUT_RATES_END = (
     "tat = excluded.tat, starts = excluded.starts, per = excluded.per"
 )
 END_RATES = "delete from rates where (namespace, key) in (values "
+
+ADMIT = f"insert or replace into admitted ({_columns(AdmittedRow)}) values "
+LEAVE = "delete from admitted where session_id in "
+ADMITTED = f"select {_columns(AdmittedRow)} from admitted"
 
 DELAY = f"insert into delayed ({_columns(DelayedRow)}) values "
 UNDELAY = "delete from delayed where (due, task_id) in (values "

@@ -10,15 +10,17 @@ from opscore.wire.base import Output, Page
 class LimitView(Output, omit_defaults=True):
     """One key. `holders`: the attempts in flight under it, `[taskId, attempt]` each.
 
+    Of a template's concurrency, `sessions` are those that were let in and have not ended.
     Of a rate: `limit` begin in `perSeconds`, and when it is used up the next one at `opensAt`.
     """
 
-    kind: Literal["concurrency", "rate"]
+    kind: Literal["concurrency", "sessions", "rate"]
     key: str
     limit: int
     in_use: int
     waiting: int
     holders: list[tuple[str, int]] = []
+    sessions: list[str] = []
     per_seconds: float | None = None
     opens_at: str | None = None
 

@@ -290,5 +290,6 @@ class WorkflowPlan(Output):
     attempts: int | None
     seconds: float | None
     longest_path: list[str]
+    limits: list[str]
     bounded_by_timeout: bool
     steps: list[PlannedStep]

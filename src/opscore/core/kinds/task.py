@@ -69,7 +69,7 @@ def create_task(
     addressee = _addressee(draft.state, first, target, match)
     terms = None
     if step.concurrency is not None or step.rate is not None:
-        terms = terms_of(step, draft.expressions, scope)
+        terms = terms_of(step.concurrency, step.rate, draft.expressions, scope)
     add_task(draft, step, addressee, rendered, index, member, step.timeout, terms, match)
 
 
