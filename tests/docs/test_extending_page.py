@@ -34,6 +34,33 @@ for found in rehearse_files(Path(sys.argv[1]), Path(sys.argv[2])):
 """
 
 
+CALL = """
+import asyncio, json, sys
+from opscore import inprocess
+from opscore.engine.lifecycle import AgentDetails
+
+async def answer(reader, writer):
+    given = json.loads(await reader.readline())
+    writer.write(json.dumps(sum(given["x"])).encode() + b"\\n")
+    await writer.drain()
+    writer.close()
+
+async def main(path):
+    server = await asyncio.start_unix_server(answer, path)
+    async with inprocess.open("sqlite:///:memory:") as ops:
+        details = AgentDetails("adder", capabilities=("add",), channel="unix", contact_endpoint=path)
+        await ops.lifecycle.register_agent(details)
+        steps = {"a": {"capability": "add", "with": {"x": [1, 2]}}}
+        tree = {"name": "sum", "version": "1", "steps": steps, "output": "${{ steps.a.output }}"}
+        await ops.orchestration.create_workflow(tree)
+        ended = await ops.orchestration.wait(await ops.orchestration.start("sum"), 60)
+        assert bytes(ended.output) == b"3", ended
+    server.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A copy of the source with one file and one registration for each extension."""
@@ -51,20 +78,29 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_an_extension_is_one_file_and_one_registration(source: Path) -> None:
-    assert len(FILES) == len(REGISTRATIONS) == len(TRIALS) == 3
+    assert len(FILES) == len(REGISTRATIONS) == len(TRIALS) + 1 == 4
     for template, mocks in TRIALS:
         (source / "t.yaml").write_text(template, encoding="utf-8")
         (source / "m.yaml").write_text(mocks, encoding="utf-8")
-        paths = [str(source), *(path for path in sys.path if "site-packages" in path)]
-        ran = subprocess.run(
-            [sys.executable, "-c", RUN, str(source / "t.yaml"), str(source / "m.yaml")],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=source,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-        assert ran.returncode == 0, ran.stderr[-2000:] + ran.stdout
+        run(source, RUN, str(source / "t.yaml"), str(source / "m.yaml"))
+
+
+def run(source: Path, program: str, *words: str) -> None:
+    """Run a program with the copy of the source."""
+    paths = [str(source), *(path for path in sys.path if "site-packages" in path)]
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:] + ran.stdout
+
+
+def test_a_channel_on_which_we_call_is_one_too(source: Path) -> None:
+    run(source, CALL, "agent.sock")
 
 
 async def test_the_channel_carries_tasks(tmp_path: Path) -> None:

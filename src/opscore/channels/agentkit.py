@@ -51,7 +51,7 @@ class AgentKit:
 class AgentKitAgent(PushAgent):
     """An agent that AgentKit registered."""
 
-    def __init__(self, agent: Agent, home: Home, agentkit: AgentKit | None) -> None:
+    def __init__(self, agent: Agent, home: Home, agentkit: AgentKit | None = None) -> None:
         super().__init__(agent, home)
         self._agentkit = agentkit
         self._occupied = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -16,7 +17,13 @@ from opscore.core.errors import OpsCoreError
 
 log = structlog.get_logger("opscore.push")
 
-Kind: TypeAlias = Callable[[Agent], PushAgent]
+Kind: TypeAlias = Callable[[Agent, Home], PushAgent]
+
+CALLED: Mapping[str, Kind] = {
+    "http": HttpAgent,
+    "agentkit": AgentKitAgent,
+}
+"""The channels on which we call agents, by the name with which these register."""
 
 
 class PushChannels:
@@ -25,8 +32,8 @@ class PushChannels:
     def __init__(self, home: Home, agentkit: AgentKit | None = None) -> None:
         self._home = home
         self._kinds: Mapping[str, Kind] = {
-            "http": lambda agent: HttpAgent(agent, home),
-            "agentkit": lambda agent: AgentKitAgent(agent, home, agentkit),
+            **CALLED,
+            "agentkit": partial(AgentKitAgent, agentkit=agentkit),
         }
         self._agents: dict[str, PushAgent] = {}
         self._joining: set[str] = set()
@@ -35,6 +42,7 @@ class PushChannels:
 
     def open(self) -> None:
         """Call every agent of these channels from now on, also those that will come."""
+        self._home.lifecycle.channels |= self._kinds.keys()
         for agent in self._home.lifecycle.watch(self._changed):
             self._changed(None, agent)
         self._cycles = [
@@ -74,7 +82,7 @@ class PushChannels:
         if known is not None:
             known.changed(known.agent, now)
             return
-        self._agents[now.agent_id] = made = kind(now)
+        self._agents[now.agent_id] = made = kind(now, self._home)
         self._join(made)
 
     def _join(self, agent: PushAgent) -> None:

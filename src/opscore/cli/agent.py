@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -69,8 +69,8 @@ async def register(
     agent_id: Annotated[str | None, Parameter(help="An id of your own.")] = None,
     agent_version: Annotated[str, Parameter(help="The agent's version.")] = "",
     channel: Annotated[
-        Literal["stream", "http", "agentkit", "a2a", "mcp"],
-        Parameter(help="How tasks reach it."),
+        str,
+        Parameter(help="How tasks reach it: stream, http, agentkit, or another of the server's."),
     ] = "stream",
     contact_endpoint: Annotated[str | None, Parameter(help="Where it is called.")] = None,
     max_in_flight: Annotated[int, Parameter(help="Tasks at once.")] = 1,

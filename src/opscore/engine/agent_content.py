@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
@@ -51,8 +51,8 @@ def _endpoint_faults(details: AgentDetails) -> list[Fault]:
 CHANGEABLE = frozenset(f.name for f in fields(AgentDetails)) - {"agent_id"}
 
 
-def checked(details: AgentDetails, limit: int) -> AgentContent:
-    """The content of a registration.
+def checked(details: AgentDetails, limit: int, channels: Collection[str]) -> AgentContent:
+    """The content of a registration. `channels`: those that are known.
 
     Raises Invalid with every fault, TooLarge over `limit` bytes of metadata or schemas.
     """
@@ -65,8 +65,8 @@ def checked(details: AgentDetails, limit: int) -> AgentContent:
         if not 0 < len(capability) <= NAME_LENGTH:
             message = f"a capability has 1 to {NAME_LENGTH} characters"
             faults.append(Fault(f"/capabilities/{at}", message))
-    if details.channel not in CHANNELS:
-        hint = f"one of {', '.join(sorted(CHANNELS))}"
+    if details.channel not in channels:
+        hint = f"one of {', '.join(sorted(channels))}"
         faults.append(Fault("/channel", f"there is no channel {details.channel!r}", hint))
     faults += _endpoint_faults(details)
     if not 1 <= details.max_in_flight <= MOST_IN_FLIGHT:
@@ -87,7 +87,9 @@ def checked(details: AgentDetails, limit: int) -> AgentContent:
     )
 
 
-def checked_changes(agent: Agent, changes: Mapping[str, Any], limit: int) -> dict[str, Any]:
+def checked_changes(
+    agent: Agent, changes: Mapping[str, Any], limit: int, channels: Collection[str]
+) -> dict[str, Any]:
     """The fields of `changes` as the content keeps them. Raises Invalid, TooLarge."""
     unknown = sorted(set(changes) - CHANGEABLE)
     if unknown:
@@ -97,7 +99,7 @@ def checked_changes(agent: Agent, changes: Mapping[str, Any], limit: int) -> dic
         wanted = msgspec.convert({**now, **changes}, AgentDetails)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    content = checked(wanted, limit)
+    content = checked(wanted, limit, channels)
     return {name: getattr(content, name) for name in changes}
 
 

@@ -12,7 +12,7 @@ from opscore.core.template import Target
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, SYSTEM, Actor, AgentState, Micros
 from opscore.core.why import Taker
 from opscore.engine import agent_views as views
-from opscore.engine.agent_content import AgentDetails, checked, checked_changes, plain
+from opscore.engine.agent_content import CHANNELS, AgentDetails, checked, checked_changes, plain
 from opscore.engine.agent_requests import Deregister, Order, Report
 from opscore.engine.audit import Note, ordered
 from opscore.engine.bound_sessions import BoundSessions, Sessions
@@ -56,6 +56,8 @@ class Lifecycle(BoundSessions):
         super().__init__(registry, sessions)
         self._new_id = new_id
         self._limit = payload_limit
+        self.channels: set[str] = {*CHANNELS}
+        """The channels with which agents may register; who calls agents adds those that it knows."""
         self._presence = Presence()
         self._floor = Floor(writer, dispatcher, registry, self._presence, store.now)
         self._rollcall = RollCall(self._floor, offline_after)
@@ -101,7 +103,7 @@ class Lifecycle(BoundSessions):
         The same content again changes nothing. `bound`: the only name that may be registered.
         Raises Invalid, TooLarge, Conflict when the name is another agent's, Forbidden.
         """
-        content = checked(details, self._limit)
+        content = checked(details, self._limit, self.channels)
         agent_id = details.agent_id
         stored, foreign = await views.trail(self._store, self._registry, namespace, agent_id)
         command = Register(
@@ -136,7 +138,7 @@ class Lifecycle(BoundSessions):
         TooLarge, Conflict.
         """
         agent = self._registry.require(namespace, agent_id)
-        given = checked_changes(agent, changes, self._limit)
+        given = checked_changes(agent, changes, self._limit, self.channels)
         command = Patch(self._registry, namespace, agent.agent_id, given, str(actor), seen)
         note = ordered(actor, "agent.changed", namespace, agent.agent_id, fields=sorted(changes))
         return self._record(await self._writer.submit(command, note))

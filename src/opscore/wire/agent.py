@@ -8,7 +8,6 @@ import msgspec
 
 from opscore.wire.base import Id, Input, Labels, Name, Output, Page, Text, empty_object
 
-ChannelName = Literal["stream", "http", "agentkit", "a2a", "mcp", "local"]
 AgentStateWord = Literal[
     "unknown", "initializing", "idle", "active", "error", "draining", "offline"
 ]
@@ -16,13 +15,16 @@ MaxInFlight = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
 class RegisterAgent(Input):
-    """`POST /agent`: register or update; idempotent by `agentId`, else by `agentName`."""
+    """`POST /agent`: register or update; idempotent by `agentId`, else by `agentName`.
+
+    `channel`: how tasks reach it: stream, http, agentkit, or another that the server knows.
+    """
 
     agent_name: Name
     agent_id: Id | None = None
     version: Annotated[str, msgspec.Meta(max_length=64)] = ""
     capabilities: Annotated[list[Name], msgspec.Meta(max_length=256)] = []
-    channel: ChannelName = "stream"
+    channel: Name = "stream"
     contact_endpoint: Text | None = None
     max_in_flight: MaxInFlight = 1
     labels: Labels = {}
