@@ -5,7 +5,7 @@
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; the rest of the page is by hand.
 The journals of docs/journals/ are generated as a whole, by `tools/record.py`; the JSON Schemas of schemas/ are those that
-a server publishes.
+a server publishes; the dashboards of deploy/grafana/ come from `tools/dashboards.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 
 from opscore.api import schemas
 from opscore.telemetry.logs import configure
-from tools import commands, components, record, sequence, states
+from tools import commands, components, dashboards, measured, record, sequence, states
 
 ROOT = Path(__file__).resolve().parents[1]
 JOURNALS = "docs/journals"
 SCHEMAS = "schemas"
+DASHBOARDS = "deploy/grafana"
 
 
 recorded = cache(record.journals)
@@ -34,6 +35,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "sequences": lambda: sequence.diagrams(recorded()),
     },
     "docs/cli.md": {"commands": commands.tables},
+    "docs/observability.md": {"metrics": measured.table},
 }
 
 
@@ -60,7 +62,8 @@ def rewritten(text: str, parts: Mapping[str, str]) -> str:
 def stale_files() -> dict[Path, str | None]:
     """The files that are out of date, with the text they should have; None: it should not exist."""
     wanted: dict[Path, str | None] = {}
-    for folder, texts in ((JOURNALS, recorded()), (SCHEMAS, schemas.texts())):
+    folders = ((JOURNALS, recorded()), (SCHEMAS, schemas.texts()), (DASHBOARDS, dashboards.texts()))
+    for folder, texts in folders:
         wanted |= dict.fromkeys((ROOT / folder).glob("*.json*"))
         wanted |= {ROOT / folder / name: text for name, text in texts.items()}
     for name, parts in PAGES.items():
@@ -77,7 +80,7 @@ def put(path: Path, text: str | None) -> None:
     if text is None:
         path.unlink()
     else:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -85,6 +85,7 @@ NEEDS: dict[str, str] = {
     "POST /internal/agent/refresh": "operate",
     "GET //health": "public",
     "GET //ready": "public",
+    "GET //metrics": "session:read",
     "GET /schema/{name}": "public",
     "GET //openapi.json": "public",
     "GET //docs": "public",

@@ -39,9 +39,11 @@ from opscore.channels.called import PushChannels
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
 from opscore.core.errors import Invalid, Refusal
+from opscore.core.types import SECOND
 from opscore.engine.clock import every
 from opscore.outgoing.addresses import Rules
 from opscore.outgoing.request import Outgoing
+from opscore.telemetry.measures import OTHER, REQUESTS
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
@@ -61,25 +63,43 @@ class Dispatcher:
     def __init__(self, context: Context, operations: Sequence[Operation]) -> None:
         self._context = context
         self._operations = {operation.method: operation for operation in operations}
+        self._path = operations[0].path
         if "GET" in self._operations:
             self._operations.setdefault("HEAD", self._operations["GET"])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path."""
+        now = self._context.clock.now
+        began = now()
+        status = await self._respond(scope, receive, send)
+        if status is not None:
+            method = scope["method"] if scope["method"] in self._operations else OTHER
+            labels = (method, self._path, str(status))
+            times = self._context.engine.measures.distribution(REQUESTS, labels)
+            times.add((now() - began) / SECOND)
+
+    async def _respond(self, scope: Any, receive: Any, send: Any) -> int | None:
+        """The status of a whole answer; None for a live stream and for a client that left."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace_id = self._context.trace_id_of(headers)
         out = Traced(send, trace_id)
         try:
             reply = await self._reply(scope, receive, headers, trace_id)
-            if type(reply) is not Answer or not reply.send_by(direct_of(scope), trace_id):
+            if not isinstance(reply, Answer):
                 await reply.send(out)
+                return None
+            if not reply.send_by(direct_of(scope), trace_id):
+                await reply.send(out)
+            return reply.status
         except ClientGone:
-            return
+            return None
         except Exception as error:  # the last line: a crash is logged and answered
             if out.started:
                 log.error("answer broke off", path=scope["path"], exc_info=error)
                 raise
-            await answer_of(error, trace_id).send(out)
+            answer = answer_of(error, trace_id)
+            await answer.send(out)
+            return answer.status
 
     async def _reply(
         self, scope: Any, receive: Any, headers: dict[bytes, bytes], trace_id: str

@@ -12,6 +12,7 @@ from opscore.api import (
     event,
     key,
     limit,
+    metrics,
     notify,
     schedule,
     session,
@@ -35,4 +36,5 @@ NOUNS: Sequence[Routes] = (
     key.routes,
     audit.routes,
     system.routes,
+    metrics.routes,
 )

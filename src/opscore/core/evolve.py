@@ -103,7 +103,7 @@ def _task_available(state: SessionState, e: ev.TaskAvailable, at: Micros) -> Non
 def _task_claimed(state: SessionState, e: ev.TaskClaimed, at: Micros) -> None:
     task = state.tasks[e.task_id]
     task.status = TaskStatus.RUNNING
-    task.updated_at = at
+    task.updated_at = task.claimed_at = at
     task.attempt = e.attempt
     task.agent_id = e.agent_id
     task.instance_id = e.instance_id

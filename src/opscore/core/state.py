@@ -23,7 +23,7 @@ class TaskState:
     """One unit of work. `allowance`: failures allowed by hand instead of the policy's. `input` is dropped when the task ends; the task row keeps it.
 
     `own_priority`: its step's or a person's, which a change of the session's leaves alone.
-    `terms`: the limits that it must find room under; None: none. `match`: what it asks of agents. `available_at`: since when it may be claimed (again); None: since it was made.
+    `terms`: the limits that it must find room under; None: none. `match`: what it asks of agents. `available_at`: since when it may be claimed (again); None: since it was made. `claimed_at`: when its last attempt began.
     """
 
     task_id: str
@@ -41,6 +41,7 @@ class TaskState:
     due: Micros | None = None
     queue_deadline: Micros | None = None
     available_at: Micros | None = None
+    claimed_at: Micros = 0
     terms: Terms | None = None
     match: str | None = None
     attempt: int = 0

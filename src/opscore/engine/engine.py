@@ -27,10 +27,12 @@ from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.explanations import Explanations
 from opscore.engine.feed import Feed
 from opscore.engine.following import Following
+from opscore.engine.gauges import Reading, gauges_of
 from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
 from opscore.engine.keys import Keys
 from opscore.engine.lifecycle import Lifecycle
+from opscore.engine.measuring import Measuring
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
@@ -48,6 +50,7 @@ from opscore.outgoing.request import Outgoing
 from opscore.outgoing.signing import Signing
 from opscore.store.sqlite import SqliteStore
 from opscore.store.store import Store
+from opscore.telemetry.measures import Measures
 
 PRESENCE_SECONDS = 1.0
 KEY_USES_SECONDS = 60.0
@@ -99,6 +102,7 @@ class Engine:
         self._templates = templates
         self._views = Views(store, templates)
         self._writer = Writer(store, means, self._committed)
+        self._measuring = Measuring(store.now)
         self.repeats = Repeats(store, self._writer)
         self.audit = AuditTrail(store, self._writer, self.outgoing, settings.audit_checkpoint)
         self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
@@ -280,6 +284,21 @@ class Engine:
         return self._writer.gates.next_at
 
     @property
+    def measures(self) -> Measures:
+        """What was counted and timed since the engine was opened."""
+        return self._measuring.measures
+
+    async def gauges(self, namespace: str) -> Reading:
+        """What is the case in a namespace now."""
+        work = await self.store.workload(namespace)
+        return gauges_of(namespace, work, self.lifecycle.states(namespace), self.store.now())
+
+    @property
+    def commits_failed(self) -> int:
+        """Batches that the store refused since the engine was opened."""
+        return self._writer.failures
+
+    @property
     def heartbeat_seconds(self) -> float:
         """How often an agent should give a sign of life."""
         return self.settings.heartbeat_seconds
@@ -307,6 +326,7 @@ class Engine:
     def _committed(self, unit: Unit, first_position: int) -> None:
         """What follows every commit, in this order: slots and cancels first, then who watches."""
         self._dispatcher.committed(unit)
+        self._measuring.committed(unit)
         self.lifecycle.committed(unit)
         self.orchestration.committed(unit)
         self._sweeper.committed(unit)

@@ -28,11 +28,13 @@ class Subscription:
         self,
         limit: int,
         leave: Callable[[Subscription], None],
+        dropped: Callable[[], None],
         wanted: Callable[[Happened], bool] = lambda _: True,
     ) -> None:
         self._events: deque[EventRecord] = deque()
         self._limit = limit
         self._leave = leave
+        self._was_dropped = dropped
         self._arrived = asyncio.Event()
         self._closed = False
         self.wanted = wanted
@@ -42,6 +44,7 @@ class Subscription:
         """Queue an event; a follower that is too far behind is let go, never waited for."""
         if len(self._events) >= self._limit:
             self.dropped = f"more than {self._limit} events behind"
+            self._was_dropped()
             self.close()
             return
         self._events.append(event)
@@ -71,6 +74,8 @@ class Feed:
     def __init__(self) -> None:
         self.position = 0
         """Of the newest event that is committed."""
+        self.drops = 0
+        """How many followers were too slow, so far."""
         self._of_session: dict[str, list[Subscription]] = {}
         self._of_namespace: dict[str, list[Subscription]] = {}
 
@@ -99,9 +104,18 @@ class Feed:
             if not followers:
                 where.pop(key, None)
 
-        subscription = Subscription(limit, leave, wanted)
+        subscription = Subscription(limit, leave, self._dropped, wanted)
         where.setdefault(key, []).append(subscription)
         return subscription
+
+    def _dropped(self) -> None:
+        self.drops += 1
+
+    @property
+    def followers(self) -> int:
+        """How many follow now."""
+        places = (*self._of_session.values(), *self._of_namespace.values())
+        return sum(len(followers) for followers in places)
 
     def published(self, unit: Unit, first_position: int) -> None:
         """Pass on the events of a commit."""

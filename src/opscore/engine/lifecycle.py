@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -179,6 +180,10 @@ class Lifecycle(BoundSessions):
         if agent.connects:
             return self._presence.online(agent.agent_id)
         return agent.state is not AgentState.OFFLINE
+
+    def states(self, namespace: str) -> Counter[str]:
+        """How many agents are in each state, as people are shown it."""
+        return Counter(self._record(agent).state for agent in self._registry.agents(namespace))
 
     async def list_agents(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,10 @@ class Unit:
         self.after: list[Callable[[], object]] = []
         self.undone: list[Callable[[], object]] = [means.gates.spoil]
         """Called when the batch is not committed."""
+        self.recorded: list[tuple[SessionState, Sequence[ev.SessionEvent]]] = []
+        """What was decided, in order."""
+        self.commands = 0
+        """How many commands the batch carries; one may stand for many."""
         self.kept: dict[object, Any] = {}
         """What other rooms keep for the length of this batch, by whose it is."""
         self._projection = Projection(self.changes, means.gates, now, means.lease)
@@ -116,6 +120,7 @@ class Unit:
 
     def _record(self, state: SessionState, decision: Decided, was: SessionStatus) -> None:
         self._projection.add(state, decision.events, was)
+        self.recorded.append((state, decision.events))
         for event in decision.events:
             note = _NOTES.get(type(event))
             if note is not None:
@@ -187,6 +192,7 @@ class Unit:
         self.after.clear()
         self.undone.clear()
         self.kept.clear()
+        self.recorded.clear()
 
 
 _NOTES: Mapping[type, Callable[[Unit, SessionState, Any], None]] = {

@@ -117,6 +117,8 @@ class Writer:
         self._in_flight: list[Unit] = []
         self._last: Callable[[], Command[None]] = Nothing
         self.commits = 0
+        self.failures = 0
+        """Batches that the store refused."""
 
     @property
     def gates(self) -> Gates:
@@ -231,6 +233,7 @@ class Writer:
                 pending.resolve()
 
     def _fail(self, batch: Sequence[_Pending[Any]], error: Exception) -> None:
+        self.failures += 1
         log.error("commit_failed", commands=len(batch), exc_info=error)
         self._suspect = True
         for pending in batch:
@@ -261,6 +264,7 @@ class Writer:
             units.append(unit)
             self._in_flight.append(unit)
             for pending in batch:
+                unit.commands += pending.command.weight
                 _apply(pending, unit)
             last.apply(unit)
             decided.set()

@@ -36,6 +36,7 @@ from opscore.store.rows import (
     TimerRow,
 )
 from opscore.store.store import DueWork, Filters
+from opscore.store.workload import Workload, read_workload
 
 T = TypeVar("T")
 
@@ -110,6 +111,10 @@ class Reads:
         """See `Store.queues`."""
         rows = await self._read(QueueDepth, sql.QUEUES, ())
         return {(row.namespace, row.queue): row.tasks for row in rows}
+
+    async def workload(self, namespace: str) -> Workload:
+        """See `Store.workload`."""
+        return await self._on_reader(lambda: read_workload(self._r, namespace))
 
     async def ahead(self, row: ReadyRow) -> int:
         """See `Store.ahead`."""

@@ -30,6 +30,7 @@ from opscore.store.rows import (
     TimerRow,
     Wants,
 )
+from opscore.store.workload import Workload
 
 Filters = Mapping[str, str | int | None]
 """Column conditions of a list; None means no condition. The store says which names it knows."""
@@ -144,6 +145,10 @@ class Store(Protocol):
 
     async def queues(self) -> dict[tuple[str, str], int]:
         """How many tasks may be claimed, by namespace and queue."""
+        ...
+
+    async def workload(self, namespace: str) -> Workload:
+        """How much is open in a namespace."""
         ...
 
     async def ahead(self, row: ReadyRow) -> int:
