@@ -197,7 +197,7 @@ class SqliteStore(Reads):
     async def _commit(self, changes: Changes) -> None:
         """Write here, where nobody contends for the interpreter's lock; let a thread commit.
 
-        Why, and what it costs: docs/decisions/023-rows-are-written-on-the-loop.md.
+        Why, and what it costs: docs/decisions/026-rows-are-written-on-the-loop.md.
         """
         try:
             await self._begin()
