@@ -121,6 +121,15 @@ async def test_a_stranger_sees_nothing(site: Site) -> None:
     assert b"opscore_agents" not in reply.raw
 
 
+async def test_the_document_names_both_formats(site: Site) -> None:
+    document = (await site.call("GET", "/openapi.json", root=True)).good
+    documented = document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    for accept in (None, OPEN):
+        headers = {"accept": accept} if accept else {}
+        reply = await site.call("GET", "/metrics", root=True, headers=headers)
+        assert reply.headers["content-type"].partition(";")[0] in documented
+
+
 async def test_the_build_is_named(site: Site) -> None:
     found = samples(families(await read(site)), "opscore_build_info")
     [labels] = found

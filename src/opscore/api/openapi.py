@@ -118,6 +118,10 @@ def _headers(operation: Operation) -> Iterable[str]:
         yield "LastEventId"
 
 
+_FIGURES = ("text/plain", "application/openmetrics-text")
+"""The two forms of `/metrics`; whoever asks for none gets the first."""
+
+
 def _request_body(operation: Operation, body: type, made: _Document) -> dict[str, Any]:
     example = TEMPLATE if body is bytes else example_of(body)
     # What is only examined may be anything: the answer says what is wrong with it.
@@ -147,6 +151,8 @@ def _response(
     }
     if answer is str:
         described["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    elif answer is bytes:
+        described["content"] = {one: {"schema": {"type": "string"}} for one in _FIGURES}
     elif answer is not None:
         content = {"schema": made.schema(answer)}
         if issubclass(answer, msgspec.Struct):
