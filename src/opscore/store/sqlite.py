@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import chain
@@ -286,15 +286,18 @@ class SqliteStore(Reads):
         self._delete(sql.LEAVE, limits.left)
         self._put(sql.ADMIT, limits.admitted.values())
 
-    def _put(self, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
+    def _put(self, head: str, rows: Collection[Sequence[Any]], tail: str = "") -> None:
+        if len(rows) == 0:
+            return
         rows = list(rows)
-        if rows:
-            width = len(rows[0])
-            for chunk in sql.chunks(rows, sql.most_rows(width)):
-                statement = sql.values(head, width, len(chunk), tail)
-                self._w.execute(statement, tuple(chain.from_iterable(chunk)))
+        width = len(rows[0])
+        for chunk in sql.chunks(rows, sql.most_rows(width)):
+            statement = sql.values(head, width, len(chunk), tail)
+            self._w.execute(statement, tuple(chain.from_iterable(chunk)))
 
     def _delete(self, head: str, keys: Collection[str]) -> None:
+        if len(keys) == 0:
+            return
         for chunk in sql.chunks(list(keys), sql.most_rows(1)):
             self._w.execute(sql.keys(head, len(chunk)), chunk)
 
