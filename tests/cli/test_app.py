@@ -19,7 +19,7 @@ from tests.cli.fake import FakeServer
 
 HEAVY = ("aiohttp", "rich", "litestar", "apsw", "uvicorn", "msgspec", "opscore.sdk")
 EXISTING = {
-    "agent": {"ls", "show", "register", "drain", "activate", "rm"},
+    "agent": {"ls", "show", "register", "drain", "activate", "refresh", "rm"},
     "workflow": {"apply", "validate", "plan", "test", "diff", "ls", "show"},
     "session": {
         *("start", "ls", "show", "watch", "cancel", "pause", "resume", "retry", "edit", "rm"),

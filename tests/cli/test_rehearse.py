@@ -26,7 +26,7 @@ COMMAND = ("workflow", "test", "digest.yaml", "--mocks", "digest.mocks.yaml")
 
 def test_the_page_shows_what_the_command_prints(files: Path, opscore: Command) -> None:
     ran = opscore(*COMMAND)
-    [shown] = blocks(PAGE, "console")
+    shown = blocks(PAGE, "console")[0]
     assert f"$ opscore {' '.join(COMMAND)}\n{ran.out}" == shown
     assert (ran.code, ran.err) == (exits.OK, "")
 

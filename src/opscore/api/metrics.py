@@ -25,7 +25,7 @@ from opscore.telemetry import measures as m
 routes = Routes("metrics", base="")
 
 
-@routes.plain("GET", "/metrics", "session:read", {200: bytes}, lenient=True)
+@routes.plain("GET", "/metrics", "session:read", {200: bytes})
 async def metrics(call: Call) -> Reply:
     """Read the figures of this server and of the work of the key's namespace."""
     engine = call.engine
