@@ -41,6 +41,7 @@ NEEDS: dict[str, str] = {
     "DELETE /session/{sessionId}": "operate",
     "GET /session/{sessionId}/history": "session:read",
     "GET /session/{sessionId}/why": "session:read",
+    "GET /session/{sessionId}/trace": "session:read",
     "GET /session/{sessionId}/stream": "session:read",
     "POST /session/cancel": "operate",
     "POST /session/{sessionId}/cancel": "operate",

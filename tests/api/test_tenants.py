@@ -107,6 +107,7 @@ SWAPPED: dict[str, Any] = {
     "DELETE /session/{sessionId}": None,
     "GET /session/{sessionId}/history": None,
     "GET /session/{sessionId}/why": None,
+    "GET /session/{sessionId}/trace": None,
     "GET /session/{sessionId}/stream": None,
     "POST /session/{sessionId}/cancel": {},
     "POST /session/{sessionId}/pause": {},

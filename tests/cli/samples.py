@@ -17,6 +17,15 @@ from opscore.wire.session import (
     StepView,
 )
 from opscore.wire.task import AttemptView, TaskError, TaskView
+from opscore.wire.trace import (
+    Bottleneck,
+    CriticalPathView,
+    SpanView,
+    SpentView,
+    TraceUsage,
+    TraceView,
+    UsageView,
+)
 from opscore.wire.why import AgentLoad, AttemptInFlight, ReasonView, WhyView
 
 AT = "2026-04-01T12:00:00.000001Z"
@@ -213,4 +222,67 @@ def why(**changes: Any) -> WhyView:
         ReasonView(kind="running", message="it runs", since=AT, step="b", attempts=[running]),
     ]
     view = WhyView(session_id="ses_1", status="processing", at=AT, reasons=reasons)
+    return msgspec.structs.replace(view, **changes)
+
+
+def span(name: str, kind: Any, start: float, seconds: float, **changes: Any) -> SpanView:
+    """A span that begins so many seconds after twelve."""
+    view = SpanView(
+        span_id=name,
+        parent_id=None,
+        name=name,
+        kind=kind,
+        session_id="ses_1",
+        start_at=f"2026-04-01T12:00:{start:09.6f}Z",
+        end_at=f"2026-04-01T12:00:{start + seconds:09.6f}Z",
+        seconds=seconds,
+        status="ok",
+        critical=True,
+        attributes={},
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def usage(cost: float) -> UsageView:
+    return UsageView(attempts=1, input_tokens=10, output_tokens=2, cost_usd=cost, models=["small"])
+
+
+def trace(**changes: Any) -> TraceView:
+    """A step whose first attempt failed and whose second goes on."""
+    first: dict[str, Any] = {"opscore.task.id": "tsk_1", "opscore.task.attempt": 1}
+    failed = {**first, "error.type": "timeout"}
+    second = {**first, "opscore.task.attempt": 2}
+    spent = SpentView(total=usage(0.5), wasted=usage(0.25))
+    view = TraceView(
+        session_id="ses_1",
+        trace_id="ab" * 16,
+        workflow="w",
+        version="1",
+        status="processing",
+        at="2026-04-01T12:00:10Z",
+        truncated=False,
+        conventions="1.41.0",
+        spans=[
+            span("invoke_workflow w", "workflow", 0, 10, end_at=None),
+            span("step a", "step", 0, 10, parent_id="invoke_workflow w", end_at=None),
+            span("q1", "queue", 0, 2, parent_id="step a", attributes=first),
+            span("by x", "work", 2, 3, parent_id="step a", attributes=failed, status="error"),
+            span("d1", "delay", 5, 1, parent_id="step a", attributes=first),
+            span("q2", "queue", 6, 0, parent_id="step a", attributes=first),
+            span("by y", "work", 6, 4, parent_id="step a", attributes=second, end_at=None),
+        ],
+        critical_path=CriticalPathView(
+            total_seconds=10,
+            queue_seconds=2,
+            work_seconds=7,
+            delay_seconds=1,
+            wait_seconds=0,
+            approval_seconds=0,
+            rest_seconds=0,
+            bottleneck=Bottleneck(
+                kind="work", session_id="ses_1", step="a", target="sum", seconds=7, share=0.7
+            ),
+        ),
+        usage=TraceUsage(total=usage(0.5), wasted=usage(0.25), steps={"a": spent}),
+    )
     return msgspec.structs.replace(view, **changes)

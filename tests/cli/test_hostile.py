@@ -39,6 +39,7 @@ SCREENS: list[tuple[list[str], str, Any]] = [
     (["session", "ls"], "GET /session", {"sessions": [samples.as_json(samples.summary())]}),
     (["session", "show", "s"], "GET /session/s", samples.as_json(samples.session())),
     (["session", "why", "s"], "GET /session/s/why", samples.as_json(samples.why())),
+    (["trace", "s"], "GET /session/s/trace", samples.as_json(samples.trace())),
     (["task", "ls"], "GET /task", {"tasks": [samples.as_json(samples.task())]}),
     (["task", "show", "t"], "GET /task/t", samples.as_json(samples.task())),
     (["task", "why", "t"], "GET /task/t/why", samples.as_json(samples.why())),

@@ -406,6 +406,18 @@ async def test_a_run_says_why_it_does_not_go_on(server: FakeServer) -> None:
         assert await client.sessions.why("ses_1") == await client.tasks.why("tsk_1") == told
 
 
+async def test_a_run_says_where_its_time_went(server: FakeServer) -> None:
+    told = samples.trace()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return json_answer(told)
+
+    server.answer("GET", "/session/ses_1/trace", answer)
+    async with Client(server.url) as client:
+        assert await client.run("ses_1").trace() == told
+        assert await client.sessions.trace("ses_1") == told
+
+
 @pytest.mark.parametrize(
     ("face", "inner"),
     [

@@ -11,6 +11,7 @@ from opscore.api.call import Call
 from opscore.api.etags import etag, if_match
 from opscore.api.live import SessionStream
 from opscore.api.route import Reply, Routes
+from opscore.api.traces import trace_view
 from opscore.api.tracing import trace_of
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import event_view, micros_of, session_summary, session_view
@@ -30,6 +31,7 @@ from opscore.wire.session import (
     StartSession,
     StartSessions,
 )
+from opscore.wire.trace import TraceView
 from opscore.wire.why import WhyView
 
 routes = Routes("session")
@@ -183,6 +185,13 @@ async def session_why(call: Call) -> Reply:
     return ok(
         why_view(await call.engine.debugging.why_session(session_id, namespace=call.namespace))
     )
+
+
+@routes.plain("GET", "/session/{sessionId}/trace", "session:read", {200: TraceView})
+async def session_trace(call: Call) -> Reply:
+    """Say where a session's time went: spans with the critical path, the bottleneck, the cost."""
+    session_id = call.part("sessionId")
+    return ok(trace_view(await call.engine.debugging.trace(session_id, namespace=call.namespace)))
 
 
 @routes.plain("GET", "/session/{sessionId}/stream", "session:read", {200: str})

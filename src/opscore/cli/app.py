@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "session": ("opscore.cli.session:app", "Sessions: start, follow, control."),
     "approval": ("opscore.cli.approval:app", "Approvals: what people are asked."),
     "schedule": ("opscore.cli.schedule:app", "Schedules: workflows that start by themselves."),
+    "trace": ("opscore.cli.trace:trace", "Show where a session's time and money went."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),

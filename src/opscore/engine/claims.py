@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -138,7 +138,6 @@ def claim_for(
     pool: Pool,
     candidates: list[Candidate],
     seats: Mapping[str, Seat],
-    span_id: Callable[[], str],
     ranks: Ranks[Queue] | None = None,
 ) -> Claimed:
     """Candidates for the free slots of seats (by instance), in the order of their places."""
@@ -147,7 +146,7 @@ def claim_for(
     for row, instance_id in assign(candidates, [seat.slots() for seat in seats.values()], ranks):
         pool.take(row)
         claimed.given.add(row.task_id)
-        attempt = _claim(unit, row, seats[instance_id], span_id)
+        attempt = _claim(unit, row, seats[instance_id])
         if attempt is not None:
             claimed.attempts.setdefault(instance_id, []).append(attempt)
     return claimed
@@ -171,7 +170,6 @@ class ClaimTasks:
     """What the queues of one instance hold at this moment for its free slots."""
 
     seat: Seat
-    span_id: Callable[[], str]
     uncommitted: Uncommitted
     weight: int = 1
 
@@ -192,7 +190,7 @@ class ClaimTasks:
         offered = let_through(unit, self._free)
         candidates += offered
         instance_id = self.seat.instance_id
-        claimed = claim_for(unit, pool, candidates, {instance_id: self.seat}, self.span_id)
+        claimed = claim_for(unit, pool, candidates, {instance_id: self.seat})
         pass_over(unit, offered, claimed)
         return claimed.attempts.get(instance_id, [])
 
@@ -200,9 +198,7 @@ class ClaimTasks:
         return self.seat.free if queue in self.seat.queues else 0
 
 
-def _claim(
-    unit: Unit, row: ReadyRow, seat: Seat, span_id: Callable[[], str]
-) -> ClaimedAttempt | None:
+def _claim(unit: Unit, row: ReadyRow, seat: Seat) -> ClaimedAttempt | None:
     try:
         state = unit.session(row.session_id)
     except Corrupted as error:
@@ -229,6 +225,5 @@ def _claim(
         lease_until=lease.until,
         deadline=task.deadline,
         trace_id=state.trace_id,
-        span_id=span_id(),
         heartbeat=lease.heartbeat,
     )

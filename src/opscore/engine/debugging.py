@@ -11,8 +11,10 @@ import structlog
 from opscore.core.errors import Conflict
 from opscore.core.limits import Shut
 from opscore.core.types import DEFAULT_NAMESPACE, Micros, session_id_of
+from opscore.debugging.spans import Span
 from opscore.engine.explanations import Explanations, WhyRecord
-from opscore.engine.records import AttemptRecord, SessionRecord, TaskRecord
+from opscore.engine.records import SessionRecord, TaskRecord
+from opscore.engine.traces import SessionTrace, Traces
 from opscore.store.store import Store
 
 OPEN_TRACES = 10_000
@@ -21,18 +23,8 @@ log = structlog.get_logger("opscore.operations")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of time in a trace; `ended_at` None: it still runs."""
-
-    name: str
-    started_at: Micros
-    ended_at: Micros | None
-    outcome: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class TraceRecord:
-    """What a task did while it was traced. `spans` are its waits and attempts, in order."""
+    """What a task did while it was traced. `spans`: its queues, delays and attempts, in order."""
 
     trace_id: str
     task_id: str
@@ -56,8 +48,11 @@ class Sessions(Protocol):
 class Debugging:
     """The verbs of the third subsystem."""
 
-    def __init__(self, store: Store, sessions: Sessions, explanations: Explanations) -> None:
+    def __init__(
+        self, store: Store, sessions: Sessions, explanations: Explanations, traces: Traces
+    ) -> None:
         self._store = store
+        self._traces = traces
         self._sessions = sessions
         self._explanations = explanations
         self._open: dict[tuple[str, str], tuple[str, Micros]] = {}
@@ -95,6 +90,10 @@ class Debugging:
         """Every concurrency and rate key in use: its bound, who holds it, how many wait."""
         return self._explanations.limits(namespace)
 
+    async def trace(self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> SessionTrace:
+        """Where a session's time went: its spans and its children's. Raises NotFound."""
+        return await self._traces.session(session_id, namespace)
+
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""
         task = await self._sessions.get_task(task_id, namespace=namespace)
@@ -112,28 +111,14 @@ class Debugging:
         trace_id, started_at = opened
         task = await self._sessions.get_task(task_id, namespace=namespace)
         ended_at = self._store.now()
+        whole = await self._traces.session(task.session_id, namespace)
         spans = tuple(
-            span for span in spans_of(task) if span.ended_at is None or span.ended_at >= started_at
+            span
+            for span in whole.trace.spans
+            if span.attributes.get("opscore.task.id") == task_id
+            and (span.ended_at is None or span.ended_at >= started_at)
         )
         return TraceRecord(trace_id, task_id, started_at, ended_at, spans)
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-
-def spans_of(task: TaskRecord) -> list[Span]:
-    """Waiting and attempts in turn: where the time of a task went."""
-    spans: list[Span] = []
-    since = task.created_at
-    for attempt in task.attempts:
-        spans.append(Span("wait", since, attempt.started_at, None))
-        spans.append(_attempt_span(attempt))
-        since = attempt.ended_at or attempt.started_at
-    if task.finished_at is None and (not task.attempts or task.attempts[-1].ended_at):
-        spans.append(Span("wait", since, None, None))
-    return spans
-
-
-def _attempt_span(attempt: AttemptRecord) -> Span:
-    name = f"attempt {attempt.attempt} by {attempt.agent_id}"
-    return Span(name, attempt.started_at, attempt.ended_at, attempt.outcome)

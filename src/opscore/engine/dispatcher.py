@@ -34,11 +34,8 @@ class Dispatcher:
     new tasks away without looking, for nobody stands before them.
     """
 
-    def __init__(
-        self, writer: Writer, span_id: Callable[[], str], chance: Callable[[], float]
-    ) -> None:
+    def __init__(self, writer: Writer, chance: Callable[[], float]) -> None:
         self._writer = writer
-        self._span_id = span_id
         self._chance = chance
         self._seats = Seats(writer.expressions)
         self._uncommitted = Uncommitted()
@@ -147,12 +144,10 @@ class Dispatcher:
             return []
         standing = {*self._woken, *self._uncommitted.leaving, *self._writer.gates.queues}
         seat.queues |= self._seats.fitting(seat, standing)
-        return await self._writer.submit(ClaimTasks(seat, self._span_id, self._uncommitted))
+        return await self._writer.submit(ClaimTasks(seat, self._uncommitted))
 
     def _match(self) -> Match:
-        return Match(
-            self._seats, self._woken, self._uncommitted, self._span_id, self.wake, self._hand_out
-        )
+        return Match(self._seats, self._woken, self._uncommitted, self.wake, self._hand_out)
 
     def _hand_out(self, seat: Seat, attempts: Sequence[ClaimedAttempt]) -> None:
         if self._seats.has(seat):

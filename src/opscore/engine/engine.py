@@ -42,6 +42,7 @@ from opscore.engine.schedules import ScheduleBook
 from opscore.engine.settings import Settings
 from opscore.engine.sweeper import Sweeper
 from opscore.engine.tools import Tools
+from opscore.engine.traces import Traces
 from opscore.engine.unit import Means, Unit
 from opscore.engine.views import Views
 from opscore.engine.writer import Writer
@@ -105,13 +106,15 @@ class Engine:
         self._measuring = Measuring(store.now)
         self.repeats = Repeats(store, self._writer)
         self.audit = AuditTrail(store, self._writer, self.outgoing, settings.audit_checkpoint)
-        self._dispatcher = Dispatcher(self._writer, ids.span_id, chance.random)
+        self._dispatcher = Dispatcher(self._writer, chance.random)
         self.callbacks = self._callbacks(chance)
         self.orchestration = Orchestration(self._tools(ids, chance, registry))
         self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
-        self.debugging = Debugging(store, self.orchestration, self._explanations())
+        self.debugging = Debugging(
+            store, self.orchestration, self._explanations(), Traces(store, self._views, registry)
+        )
         self._relay = Relay(store, self._writer, clock, ids, chance.random)
         self._sweeper = self._new_sweeper(chance)
         self._registry = registry
@@ -172,7 +175,6 @@ class Engine:
             settings=self.settings,
             now=self.store.now,
             chance=chance.random,
-            span_id=ids.span_id,
             find_agent=registry.require,
             seen=self._seen,
             check_callback=self.callbacks.check,

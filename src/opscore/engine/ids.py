@@ -29,10 +29,6 @@ class Ids:
         number = self._last
         return prefix + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
-    def span_id(self) -> str:
-        """A W3C span id."""
-        return "%016x" % (self._random.getrandbits(64) | 1)
-
     def hex(self, bits: int) -> str:
-        """Random hexadecimal digits, as trace and span ids are written."""
+        """Random hexadecimal digits, as trace ids are written."""
         return f"{self._random.getrandbits(bits) | 1:0{bits // 4}x}"

@@ -38,14 +38,12 @@ class Match:
         seats: Seats,
         woken: dict[Queue, int],
         uncommitted: Uncommitted,
-        span_id: Callable[[], str],
         wake: Callable[[Iterable[Queue]], None],
         hand_out: Callable[[Seat, Sequence[ClaimedAttempt]], None],
     ) -> None:
         self._seats = seats
         self._woken = woken
         self._uncommitted = uncommitted
-        self._span_id = span_id
         self._wake = wake
         self._hand_out = hand_out
         self._stamps: dict[Queue, int] = {}
@@ -93,7 +91,7 @@ class Match:
         queues = {queue for queue, _ in candidates}
         seats = self._takers(unit, queues)
         ranks = self._seats.ranks(queues)
-        claimed = claim_for(unit, pool, candidates, seats, self._span_id, ranks)
+        claimed = claim_for(unit, pool, candidates, seats, ranks)
         pass_over(unit, offered, claimed)
         unit.undone.append(lambda: self._wake(queues))
         self._settle_woken(unit, standing, claimed.given)

@@ -20,6 +20,7 @@ from opscore.core.types import (
     StepStatus,
     TaskStatus,
 )
+from opscore.debugging.spans import attempt_span_id
 
 T = TypeVar("T")
 ApprovalStatus = Literal["pending", "approved", "rejected", "cancelled"]
@@ -294,7 +295,6 @@ class ClaimedAttempt(msgspec.Struct, frozen=True):
     lease_until: Micros
     deadline: Micros | None
     trace_id: str
-    span_id: str
     heartbeat: Micros | None = None
 
     @property
@@ -304,8 +304,9 @@ class ClaimedAttempt(msgspec.Struct, frozen=True):
 
     @property
     def traceparent(self) -> str:
-        """The W3C header that puts the agent's spans into the session's trace."""
-        return f"00-{self.trace_id}-{self.span_id}-01"
+        """The W3C header that puts the agent's spans below the attempt's in the session's trace."""
+        span_id = attempt_span_id(self.trace_id, self.task_id, self.attempt)
+        return f"00-{self.trace_id}-{span_id}-01"
 
 
 class SettlementReport(msgspec.Struct, frozen=True):

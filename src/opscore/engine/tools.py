@@ -71,7 +71,6 @@ class Tools:
     settings: Settings
     now: Callable[[], Micros]
     chance: Callable[[], float]
-    span_id: Callable[[], str]
     find_agent: Callable[[str, str], Agent]
     seen: Callable[[Agent, str], Awaitable[None]]
     check_callback: Callable[[str], None]

@@ -44,6 +44,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
+from opscore.wire.trace import TraceView
 from opscore.wire.why import WhyView
 
 YAML = "application/yaml"
@@ -225,6 +226,10 @@ class Sessions(ManySessions, _Routes):
     async def why(self, session_id: str) -> WhyView:
         """What it waits for, since when, and who holds it up."""
         return await self._calls.get(f"/session/{segment(session_id)}/why", WhyView)
+
+    async def trace(self, session_id: str) -> TraceView:
+        """Where its time went, with its child sessions, and what it cost."""
+        return await self._calls.get(f"/session/{segment(session_id)}/trace", TraceView)
 
     async def cancel(self, session_id: str, reason: str = "") -> None:
         """Stop it."""

@@ -15,6 +15,7 @@ from opscore.sdk.follow import ENDINGS, SessionFollower
 from opscore.sdk.server import segment
 from opscore.wire.approval import SignalAccepted
 from opscore.wire.session import EventView, Reason, SessionView
+from opscore.wire.trace import TraceView
 from opscore.wire.why import WhyView
 
 ENDED = frozenset({"completed", "error", "cancelled"})
@@ -44,6 +45,10 @@ class Run:
     async def why(self) -> WhyView:
         """What the session waits for now, since when, and who holds it up."""
         return await self._calls.get(f"{self._path}/why", WhyView)
+
+    async def trace(self) -> TraceView:
+        """Where the session's time went so far, and what it cost."""
+        return await self._calls.get(f"{self._path}/trace", TraceView)
 
     async def events(self) -> AsyncGenerator[EventView, None]:
         """Every event of the session from its start, in order, live, until it has ended.

@@ -127,6 +127,7 @@ class SyncRun(Face[Run]):
 
     status = plain(Run.status)
     why = plain(Run.why)
+    trace = plain(Run.trace)
     events = iterated(Run.events)
     result = plain(Run.result)
     signal = plain(Run.signal)
@@ -165,6 +166,7 @@ class SyncSessions(Face[Sessions]):
     get = plain(Sessions.get)
     history = plain(Sessions.history)
     why = plain(Sessions.why)
+    trace = plain(Sessions.trace)
     cancel = plain(Sessions.cancel)
     cancel_many = plain(Sessions.cancel_many)
     pause = plain(Sessions.pause)

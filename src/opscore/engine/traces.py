@@ -1,0 +1,90 @@
+"""Traces of sessions: reads the journals that `opscore.debugging` draws them from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opscore.core.child_events import ChildCreated
+from opscore.core.events import SessionEvent
+from opscore.core.types import Micros, SessionStatus
+from opscore.debugging.trace import Trace, trace_of
+from opscore.engine.journal import decode
+from opscore.engine.registry import Registry
+from opscore.engine.views import Views
+from opscore.store.rows import StoredEvent
+from opscore.store.store import Store
+
+EVENTS_READ = 20_000
+"""Of a session and its children; a trace of more shows what these tell, and says so."""
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTrace:
+    """A session's trace as it is `at` this time; `truncated`: later events were left out."""
+
+    session_id: str
+    workflow: str
+    version: str
+    status: SessionStatus
+    at: Micros
+    truncated: bool
+    trace: Trace
+
+
+class Traces:
+    """Draws traces from committed events; holds nothing and changes nothing."""
+
+    def __init__(self, store: Store, views: Views, registry: Registry) -> None:
+        self._store = store
+        self._views = views
+        self._registry = registry
+
+    async def session(self, session_id: str, namespace: str) -> SessionTrace:
+        """Raises NotFound."""
+        row = await self._views.header(session_id, namespace)
+        journals, truncated = await self._family(row.session_id)
+        now = self._store.now()
+        end = row.finished_at or now
+        # On a thread: a trace of thousands of spans takes longer than the loop should stand still.
+        trace = await asyncio.to_thread(trace_of, row.session_id, journals, end, self._agent_name)
+        status = SessionStatus(row.status)
+        return SessionTrace(
+            row.session_id, row.workflow, row.version, status, now, truncated, trace
+        )
+
+    def _agent_name(self, agent_id: str) -> str | None:
+        agent = self._registry.by_id(agent_id)
+        return None if agent is None else agent.agent_name
+
+    async def _family(
+        self, session_id: str
+    ) -> tuple[dict[str, list[tuple[SessionEvent, Micros]]], bool]:
+        """The journals of a session and all below it, the session's own first."""
+        journals: dict[str, list[tuple[SessionEvent, Micros]]] = {}
+        left, room = deque([session_id]), EVENTS_READ
+        while left and room:
+            one = left.popleft()
+            journal = await self._journal(one, room)
+            room -= len(journal)
+            left += [event.child_id for event, _ in journal if isinstance(event, ChildCreated)]
+            if journal:
+                journals[one] = journal
+        return journals, room == 0
+
+    async def _journal(self, session_id: str, most: int) -> list[tuple[SessionEvent, Micros]]:
+        found: list[tuple[SessionEvent, Micros]] = []
+        while len(found) < most:
+            limit = min(PAGE, most - len(found))
+            page = await self._store.journal(session_id, len(found), limit)
+            found += _decoded(page)
+            if len(page) < limit:
+                break
+        return found
+
+
+def _decoded(page: Sequence[StoredEvent]) -> list[tuple[SessionEvent, Micros]]:
+    return [(decode(row.type, row.version, row.data), row.at) for row in page]

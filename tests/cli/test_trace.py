@@ -1,0 +1,92 @@
+"""`opscore trace`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from opscore.cli import exits
+from opscore.cli.waterfall import ROWS_SHOWN, duration, rows, waterfall
+from tests.cli import samples
+from tests.cli.conftest import Command
+from tests.cli.fake import FakeServer
+
+NARROW = 98
+
+
+def test_the_waterfall_in_plain_text(server: FakeServer, opscore: Command) -> None:
+    server.on("GET /session/ses_1/trace", samples.trace())
+    ran = opscore("trace", "ses_1")
+    assert ran.code == exits.OK
+    head, legend, _, session, step, first, second, _, *end = ran.out.splitlines()
+    assert head == "w 1: processing, 10.00 s  ses_1"
+    assert legend.startswith("* critical path")
+    assert session.startswith("* invoke_workflow w")
+    assert session.endswith("10.00 s, goes on")
+    assert step.startswith("*   step a")
+    assert first.startswith("*     by x #1")
+    assert first.endswith("timeout: queue 2.00 s, work 3.00 s")
+    assert second.endswith("delay 1.00 s, work 4.00 s, goes on")
+    assert end == [
+        "critical path  work 7.00 s, queue 2.00 s, delay 1.00 s",
+        "bottleneck     work in step a (sum): 7.00 s, 70%",
+        "usage          $0.5000, 10 tokens in, 2 out, 1 attempt (small)",
+        "wasted         $0.2500, 10 tokens in, 2 out, 1 attempt (small)",
+    ]
+    assert opscore("trace", "ses_1", "--json").json["spans"][2]["kind"] == "queue"
+
+
+def test_bars_stand_where_the_time_was() -> None:
+    lines = waterfall(samples.as_json(samples.trace()), NARROW, ascii_only=True)
+    bars = ["".join(text for text, _ in line[2:-1]) for line in lines[3:7]]
+    assert bars == [
+        "====================",
+        "====================",
+        "....######          ",
+        "          --########",
+    ]
+
+
+def test_long_lists_keep_what_matters() -> None:
+    root = samples.as_json(samples.span("w", "workflow", 0, 50))
+    spans = [root]
+    for at in range(40):
+        more: dict[str, Any] = {"parent_id": "w", "critical": at == 7}
+        more["status"] = "error" if at == 9 else "ok"
+        attributes = {"opscore.task.id": f"t{at}", "opscore.item": at}
+        one = samples.span(f"s{at}", "work", 0, at + 1, attributes=attributes, **more)
+        spans.append(samples.as_json(one))
+    names = [row.name for row in rows(spans)]
+    assert len(names) == 1 + ROWS_SHOWN + 1
+    assert "[7] s7 #None" in names
+    assert "[9] s9 #None" in names
+    assert "[39] s39 #None" in names
+    assert names[-1].strip() == "(28 more; -o json has all)"
+
+
+def test_a_terminal_gets_colours(
+    server: FakeServer, opscore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("GET /session/ses_1/trace", samples.trace(truncated=True))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stdout.__class__, "isatty", lambda _: True)
+    out = opscore("trace", "ses_1").out
+    assert "\x1b[36m" in out
+    assert "more events than a trace shows" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 ms"),
+        (0.0001, "<1 ms"),
+        (0.25, "250 ms"),
+        (9.5, "9.50 s"),
+        (75, "1 min 15 s"),
+        (7380, "2 h 03 min"),
+    ],
+)
+def test_lengths_of_time_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
