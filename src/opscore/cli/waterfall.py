@@ -83,7 +83,7 @@ def waterfall(trace: Mapping[str, Any], width: int, *, ascii_only: bool = False)
     """The lines of a trace, `width` columns wide: what it was, its spans, what follows from them."""
     marks, line = (ASCII_MARKS, ASCII_LINE) if ascii_only else (MARKS, LINE)
     path = trace["criticalPath"]
-    title = f"{plain(trace['workflow'])} {plain(trace['version'])}: {trace['status']}"
+    title = f"{plain(trace['workflow'])} {plain(trace['version'])}: {plain(trace['status'])}"
     total = duration(path["totalSeconds"])
     lines: list[Line] = [[(title, "bold"), (f", {total}  {plain(trace['sessionId'])}", "")]]
     legend = "  ".join(f"{marks[kind]} {kind}" for kind in ("queue", "work", "delay", "wait"))
@@ -142,10 +142,14 @@ def _name(span: Mapping[str, Any]) -> str:
     told = span["attributes"]
     name = plain(span["name"])
     if span["kind"] == "work":
-        name = f"{name} #{told.get('opscore.task.attempt')}"
+        name = f"{name} #{plain(told.get('opscore.task.attempt'))}"
     item = told.get("opscore.item")
-    name = name if item is None else f"[{item}] {name}"
-    return f"{name} (fallback {told['opscore.fallback']})" if "opscore.fallback" in told else name
+    name = name if item is None else f"[{plain(item)}] {name}"
+    return (
+        f"{name} (fallback {plain(told['opscore.fallback'])})"
+        if "opscore.fallback" in told
+        else name
+    )
 
 
 def _cut(found: Sequence[Row]) -> Iterable[Row]:
@@ -208,7 +212,7 @@ def _told(row: Row) -> str:
         words = [duration(row.seconds)]
     else:
         long = [span for span in row.spans if span["seconds"] >= 0.001] or row.spans[-1:]
-        words = [f"{span['kind']} {duration(span['seconds'])}" for span in long]
+        words = [f"{plain(span['kind'])} {duration(span['seconds'])}" for span in long]
     if row.spans[-1]["endAt"] is None:
         words.append("goes on")
     error = row.spans[-1]["attributes"].get("error.type")
@@ -236,7 +240,9 @@ def _bottleneck(found: Mapping[str, Any], trace: Mapping[str, Any]) -> str:
     whose = f" ({plain(found['target'])})" if found["target"] else ""
     inside = "" if found["sessionId"] == trace["sessionId"] else f" of {plain(found['sessionId'])}"
     share = f"{found['share']:.0%}"
-    return f"{found['kind']} in {where}{whose}{inside}: {duration(found['seconds'])}, {share}"
+    return (
+        f"{plain(found['kind'])} in {where}{whose}{inside}: {duration(found['seconds'])}, {share}"
+    )
 
 
 def duration(seconds: float) -> str:
