@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ def test_a_terminal_gets_colours(
 ) -> None:
     server.on("GET /session/ses_1/trace", samples.trace(truncated=True))
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(sys.stdout.__class__, "isatty", lambda _: True)
+    monkeypatch.setattr("opscore.cli.waterfall.sys.stdout.isatty", lambda: True)
     out = opscore("trace", "ses_1").out
     assert "\x1b[36m" in out
     assert "more events than a trace shows" in out

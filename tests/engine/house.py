@@ -161,7 +161,7 @@ class House:
         self.commits: list[Unit] = []
         # Four under way: so that single commands are decided over uncommitted ones.
         self.writer = Writer(self.store, means, self._published, under_way=((0, 4),))
-        self.dispatcher = Dispatcher(self.writer, lambda: self.ids.hex(64), lambda: 0.5)
+        self.dispatcher = Dispatcher(self.writer, lambda: 0.5)
         self.registry = Registry()
         self.sessions = OneStep(self)
         self.lifecycle = Lifecycle(
