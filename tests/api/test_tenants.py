@@ -48,7 +48,9 @@ class Tenant:
         ]
         # Figures count these very reads, and have a test of their own (test_metrics.py).
         # When it was read, and when the key was used to read it, say nothing of what is there.
-        return re.sub(r'"(lastUsedAt|at)":"[^"]*"', "", "\n".join(found))
+        # Neither does how long something has gone on until then.
+        text = re.sub(r'"(lastUsedAt|at)":"[^"]*"|"bottleneck":{[^}]*}', "", "\n".join(found))
+        return re.sub(r'"(seconds|totalSeconds|\w+Seconds)":[\d.e-]+', "", text)
 
 
 async def tenant(site: Site, namespace: str, mark: str) -> Tenant:
