@@ -50,6 +50,7 @@ NEEDS: dict[str, str] = {
     "POST /session/{sessionId}/retry": "operate",
     "GET /event": "session:read",
     "WEBSOCKET /event/ws": "session:read",
+    "GET /trace/slowest": "session:read",
     "POST /task": "session:start",
     "GET /task": "session:read",
     "POST /task/settle": "agent:work",

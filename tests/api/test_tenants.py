@@ -49,7 +49,9 @@ class Tenant:
         # Figures count these very reads, and have a test of their own (test_metrics.py).
         # When it was read, and when the key was used to read it, say nothing of what is there.
         # Neither does how long something has gone on until then.
-        text = re.sub(r'"(lastUsedAt|at)":"[^"]*"|"bottleneck":{[^}]*}', "", "\n".join(found))
+        text = re.sub(
+            r'"(lastUsedAt|at)":"[^"]*"|"bottleneck":{[^}]*}|{"since":"[^"]*"', "", "\n".join(found)
+        )
         return re.sub(r'"(seconds|totalSeconds|\w+Seconds)":[\d.e-]+', "", text)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from opscore.cli import exits
 from opscore.cli.waterfall import ROWS_SHOWN, duration, rows, waterfall
+from opscore.wire.task import AttemptView, Usage
+from opscore.wire.trace import QuantilesView, SlowestView, SlowView, SpentView
 from tests.cli import samples
 from tests.cli.conftest import Command
 from tests.cli.fake import FakeServer
@@ -89,3 +91,80 @@ def test_a_terminal_gets_colours(
 )
 def test_lengths_of_time_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def slow(seconds: float, **changes: Any) -> SlowView:
+    took = QuantilesView(
+        count=3, p50_seconds=1, p95_seconds=seconds, p99_seconds=seconds, max_seconds=seconds
+    )
+    return SlowView(target="sum", queue=None, work=took, **changes)
+
+
+def test_the_slowest_are_named(server: FakeServer, opscore: Command) -> None:
+    steps, capabilities = [slow(90, workflow="w", step="a")], [slow(2)]
+    found = SlowestView(since=samples.AT, steps=steps, targets=capabilities)
+    server.on("GET /trace/slowest", found)
+    ran = opscore("trace", "--slowest", "--since", "2h")
+    assert [line.split() for line in ran.lines if line] == [
+        [
+            "WORKFLOW",
+            "STEP",
+            "FOR",
+            "ATTEMPTS",
+            "WORK",
+            "P50",
+            "P95",
+            "P99",
+            "QUEUE",
+            "P50",
+            "P95",
+            "P99",
+        ],
+        [
+            "w",
+            "a",
+            "sum",
+            "3",
+            "1.00",
+            "s",
+            "1",
+            "min",
+            "30",
+            "s",
+            "1",
+            "min",
+            "30",
+            "s",
+            "-",
+            "-",
+            "-",
+        ],
+        ["CAPABILITY", "ATTEMPTS", "WORK", "P50", "P95", "P99", "QUEUE", "P50", "P95", "P99"],
+        ["sum", "3", "1.00", "s", "2.00", "s", "2.00", "s", "-", "-", "-"],
+    ]
+    assert server.last.query == {"since": "2h", "limit": "10"}
+    assert opscore("trace", "--slowest", "--json").json["steps"][0]["step"] == "a"
+    server.on("GET /trace/slowest", SlowestView(since=samples.AT, steps=[], targets=[]))
+    assert opscore("trace", "--slowest").out.strip() == f"nothing has run since {samples.AT}"
+
+
+@pytest.mark.parametrize("words", [[], ["ses_1", "--slowest"], ["ses_1", "--since", "1h"]])
+def test_one_session_or_the_slowest(opscore: Command, words: list[str]) -> None:
+    assert opscore("trace", *words).code == exits.USAGE
+
+
+def test_sessions_and_tasks_show_what_they_cost(server: FakeServer, opscore: Command) -> None:
+    spent = SpentView(total=samples.usage(0.5), wasted=samples.usage(0.25))
+    server.on("GET /session/ses_1", samples.session(usage=spent))
+    shown = opscore("session", "show", "ses_1").out
+    assert "$0.5000, 10 tokens in, 2 out, 1 attempt (small)" in shown
+    assert "wasted" in shown
+    attempt = AttemptView(
+        attempt=1,
+        agent_id="a",
+        instance_id="i",
+        started_at=samples.AT,
+        usage=Usage(cost_usd=0.125),
+    )
+    server.on("GET /task/tsk_1", samples.task(attempt_history=[attempt]))
+    assert "$0.1250" in opscore("task", "show", "tsk_1").out

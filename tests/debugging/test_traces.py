@@ -284,3 +284,87 @@ async def test_what_nobody_knows_is_not_found() -> None:
         assert await w.engine.debugging.start_trace(task.task_id)
         record = await w.engine.debugging.end_trace(task.task_id)
         assert [span.kind for span in record.spans] == ["queue"]
+
+
+async def test_a_session_and_its_attempts_say_what_was_spent() -> None:
+    retry = {"maxAttempts": 2, "initialDelay": "1s"}
+    async with whole() as w:
+        await w.apply({"a": {**ONCE, "retry": retry}})
+        worker = await w.worker()
+        session = await w.ops.start("t")
+        assert (await w.ops.get_session(session)).spent is None
+        (first,) = await worker.got(1)
+        await failed(worker, first)
+        await w.calm()
+        spent = (await w.ops.get_session(session)).spent
+        assert spent is not None
+        assert spent.total.cost_usd == spent.wasted.cost_usd == 0.5
+        await w.pass_by(2)
+        _, second = await worker.got(2)
+        await worker.settle(second, usage=SMALL)
+        await w.calm()
+        for _ in range(2):
+            spent = (await w.ops.get_session(session)).spent
+            assert spent is not None
+            assert (spent.total.attempts, spent.total.cost_usd, spent.wasted.cost_usd) == (
+                2,
+                1,
+                0.5,
+            )
+        attempts = (await w.ops.get_task(first.task_id)).attempts
+        assert [one.usage and one.usage.input_tokens for one in attempts] == [10, 10]
+
+
+async def test_the_slowest_come_first() -> None:
+    async with whole() as w:
+        await w.apply({"a": ONCE, "b": {"needs": "a", "capability": "other"}})
+        worker = await w.worker(("work", "other"))
+        for seconds in range(1, 5):
+            await w.ops.start("t")
+            await w.pass_by(1)
+            await worker.settle((await worker.got(2 * seconds - 1))[-1])
+            await worker.got(2 * seconds)
+            await w.pass_by(2 * seconds)
+            await worker.settle(worker.given[-1])
+        await w.calm()
+        await w.engine.orchestration.create_workflow(
+            {"name": "elsewhere", "version": "1", "steps": {"a": ONCE}}, namespace="other"
+        )
+        await w.ops.start("elsewhere", namespace="other")
+        found = await w.engine.debugging.slowest()
+        (only,) = (await w.engine.debugging.slowest(limit=1)).steps
+        later = await w.engine.debugging.slowest(since=w.clock.now() - 7 * SECOND)
+    assert [(one.workflow, one.step, one.target) for one in found.steps] == [
+        ("t", "b", "other"),
+        ("t", "a", "work"),
+    ]
+    assert [one.target for one in found.capabilities] == ["other", "work"]
+    assert only.step == "b"
+    assert only.work is not None
+    assert (only.work.count, only.work.p50, only.work.p95) == (4, 4 * SECOND, 8 * SECOND)
+    assert only.queue is not None
+    assert only.queue.most == 0
+    assert not later.steps, "the claim was before that"
+
+
+async def test_queue_time_is_told_apart_from_work() -> None:
+    async with whole() as w:
+        await w.apply(
+            {"a": {**ONCE, "retry": {"maxAttempts": 2, "initialDelay": "9s", "jitter": 0}}}
+        )
+        await w.ops.start("t")
+        await w.pass_by(3)
+        worker = await w.worker()
+        (first,) = await worker.got(1)
+        await w.pass_by(5)
+        await failed(worker, first)
+        await w.pass_by(9)
+        _, second = await worker.got(2)
+        await w.pass_by(7)
+        await worker.settle(second)
+        await w.calm()
+        (slow,) = (await w.engine.debugging.slowest()).capabilities
+    assert slow.queue is not None
+    assert slow.work is not None
+    assert (slow.queue.count, slow.queue.most) == (2, 3 * SECOND), "a delay is no queue"
+    assert (slow.work.p50, slow.work.most) == (5 * SECOND, 7 * SECOND)

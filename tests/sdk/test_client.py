@@ -40,6 +40,7 @@ from opscore.sdk.sync import (
 from opscore.wire.approval import ApprovalPage
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
+from opscore.wire.trace import SlowestView
 from opscore.wire.why import ReasonView, WhyView
 from tests.cli import samples
 from tests.sdk.conftest import FakeServer, json_answer, problem_answer
@@ -416,6 +417,20 @@ async def test_a_run_says_where_its_time_went(server: FakeServer) -> None:
     async with Client(server.url) as client:
         assert await client.run("ses_1").trace() == told
         assert await client.sessions.trace("ses_1") == told
+
+
+async def test_the_slowest_are_asked_for(server: FakeServer) -> None:
+    told = SlowestView(since="2026-04-01T12:00:00Z", steps=[], targets=[])
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(dict(request.query))
+        return json_answer(told)
+
+    server.answer("GET", "/trace/slowest", answer)
+    async with Client(server.url) as client:
+        assert await client.sessions.slowest(since="2h", limit=3) == told
+    assert asked == [{"since": "2h", "limit": "3"}]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from opscore.sdk import Agent, Cancelled, Fatal, Retryable
+from opscore.sdk import Agent, Cancelled, Fatal, Retryable, Task
 from opscore.wire.stream import Settle
+from opscore.wire.task import Usage
 from tests.sdk.conftest import FakeServer, attempt_of
 
 Serving = Callable[[Agent], Any]
@@ -128,3 +129,40 @@ async def test_an_output_that_the_server_refuses_becomes_a_failure(
     assert settlement.error is not None
     assert settlement.error.error_class == "invalid_output"
     assert "not to my taste" in settlement.error.message
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+async def test_what_was_spent_goes_with_the_outcome(
+    server: FakeServer, serving: Serving, agent: Agent, plain: bool, fails: bool
+) -> None:
+    def think(task: Task) -> str:
+        task.usage(model="small", input_tokens=10, cost_usd=0.5)
+        task.usage(output_tokens=3, cost_usd=0.25)
+        if fails:
+            raise Retryable("cut off")
+        return "done"
+
+    if plain:
+        agent.task("think")(think)
+    else:
+
+        @agent.task("think")
+        async def think_later(task: Task) -> str:
+            return think(task)
+
+    async with serving(agent):
+        link = await server.link()
+        await link.tasks(attempt_of("think", {}))
+        if not fails:
+            await link.judge(await link.receive(Settle), "invalid", "not to my taste")
+        (settlement,) = await link.settlements()
+    assert settlement.outcome == "failed"
+    assert settlement.usage == Usage(model="small", input_tokens=10, output_tokens=3, cost_usd=0.75)
+
+
+def test_nothing_spent_is_negative() -> None:
+    task = Task.example()
+    with pytest.raises(ValueError, match="not negative"):
+        task.usage(input_tokens=-1)
+    assert task.spent is None

@@ -18,6 +18,7 @@ from opscore.api import (
     session,
     system,
     task,
+    trace,
     workflow,
 )
 from opscore.api.route import Routes
@@ -30,6 +31,7 @@ NOUNS: Sequence[Routes] = (
     approval.routes,
     schedule.routes,
     task.routes,
+    trace.routes,
     event.routes,
     limit.routes,
     bulk.routes,

@@ -6,6 +6,7 @@ from opscore.channels.attempts import moment, moment_or_none
 from opscore.core.types import SECOND, Micros
 from opscore.debugging.critical import CriticalPath
 from opscore.debugging.session_spans import CONVENTIONS
+from opscore.debugging.slowest import Quantiles, Slow, Slowest
 from opscore.debugging.spans import Span
 from opscore.debugging.trace import Trace
 from opscore.debugging.usage import Spent, Usage
@@ -13,6 +14,9 @@ from opscore.engine.traces import SessionTrace
 from opscore.wire.trace import (
     Bottleneck,
     CriticalPathView,
+    QuantilesView,
+    SlowestView,
+    SlowView,
     SpanEventView,
     SpanView,
     SpentView,
@@ -112,4 +116,35 @@ def _usage(usage: Usage) -> UsageView:
         output_tokens=usage.output_tokens,
         cost_usd=round(usage.cost_usd, CENTS),
         models=sorted(usage.models),
+    )
+
+
+def slowest_view(found: Slowest) -> SlowestView:
+    """The slowest steps and capabilities."""
+    return SlowestView(
+        since=moment(found.since),
+        steps=[_slow(one) for one in found.steps],
+        targets=[_slow(one) for one in found.capabilities],
+    )
+
+
+def _slow(slow: Slow) -> SlowView:
+    return SlowView(
+        target=slow.target,
+        workflow=slow.workflow,
+        step=slow.step,
+        queue=_quantiles(slow.queue),
+        work=_quantiles(slow.work),
+    )
+
+
+def _quantiles(found: Quantiles | None) -> QuantilesView | None:
+    if found is None:
+        return None
+    return QuantilesView(
+        count=found.count,
+        p50_seconds=found.p50 / SECOND,
+        p95_seconds=found.p95 / SECOND,
+        p99_seconds=found.p99 / SECOND,
+        max_seconds=found.most / SECOND,
     )

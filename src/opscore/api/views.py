@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from opscore.api.traces import spent_view
 from opscore.channels.attempts import error_view, moment, moment_or_none
-from opscore.core.durations import parse_moment
+from opscore.core.durations import parse_duration, parse_moment
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import Json, Micros
+from opscore.debugging.usage import Usage
 from opscore.engine import records
 from opscore.engine.callbacks import CallbackRow
 from opscore.wire import agent, session, task
@@ -111,6 +113,7 @@ def session_view(
         steps={name: _step(step) for name, step in record.steps.items()},
         callback=None if callback is None else _callback(callback),
         metadata=msgspec.Raw(record.metadata),
+        usage=msgspec.UNSET if record.spent is None else spent_view(record.spent),
     )
 
 
@@ -224,6 +227,16 @@ def _attempt(record: records.AttemptRecord) -> task.AttemptView:
         ended_at=moment_or_none(record.ended_at),
         outcome=record.outcome,
         error=error_view(record.error),
+        usage=None if record.usage is None else _usage(record.usage),
+    )
+
+
+def _usage(usage: Usage) -> task.Usage:
+    return task.Usage(
+        model=next(iter(usage.models), None),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=usage.cost_usd,
     )
 
 
@@ -235,6 +248,18 @@ def micros_of(text: str | None, pointer: str) -> Micros | None:
     if at is None:
         fault = Fault(pointer, "Expected an RFC 3339 time", "For example 2026-04-01T12:00:00Z.")
         raise Invalid(f"{text!r} is not an RFC 3339 time with an offset.", faults=[fault])
+    return at
+
+
+def since_of(text: str, now: Micros, pointer: str) -> Micros:
+    """A moment, or a length of time before `now`, in microseconds. Raises `Invalid`."""
+    ago = parse_duration(text)
+    if ago is not None:
+        return now - ago
+    at = parse_moment(text)
+    if at is None:
+        fault = Fault(pointer, "Expected a time", "For example 1h, or 2026-04-01T12:00:00Z.")
+        raise Invalid(f"{text!r} is neither a duration nor an RFC 3339 time.", faults=[fault])
     return at
 
 

@@ -15,6 +15,7 @@ from opscore.cli.outcome import detached, error_text, say_secret, watch_to_end
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.progress import children, counts
 from opscore.cli.settings import DEFAULTS, CallbackUrl, Common, IdempotencyKey
+from opscore.cli.spending import spent
 from opscore.cli.why import why_lines
 
 app = noun("session", "Sessions: start, follow, control.")
@@ -278,6 +279,7 @@ def _view(session: Any) -> list[str]:
             ("finished", session.get("finishedAt")),
             ("trace", session.get("traceId")),
             ("callback", _callback(session.get("callback"))),
+            *_spent(session.get("usage")),
         ]
     )
     steps = [{"step": name, **state} for name, state in session.get("steps", {}).items()]
@@ -287,6 +289,15 @@ def _view(session: Any) -> list[str]:
     if session.get("output") is not None:
         shown += block("output", session["output"])
     return shown
+
+
+def _spent(usage: Any) -> list[tuple[str, object]]:
+    """What its attempts told they spent, and how much of it in vain."""
+    if not usage:
+        return []
+    wasted = usage["wasted"]
+    told = spent(wasted) if wasted["attempts"] else None
+    return [("usage", spent(usage["total"])), ("wasted", told)]
 
 
 def _callback(callback: Any) -> str | None:

@@ -33,7 +33,7 @@ def spent(usage: Mapping[str, Any]) -> str:
 
 def cost(usage: Mapping[str, Any]) -> str:
     """Dollars, with as many digits as small sums need."""
-    return f"${usage['costUsd']:.4f}"
+    return f"${usage.get('costUsd', 0):.4f}"
 
 
 _STEPS: Columns = [

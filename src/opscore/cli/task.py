@@ -14,6 +14,7 @@ from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
 from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
+from opscore.cli.spending import cost
 from opscore.cli.why import why_lines
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
@@ -300,5 +301,6 @@ _ATTEMPTS: Columns = [
     ("STARTED", "startedAt"),
     ("ENDED", "endedAt"),
     ("OUTCOME", lambda row: row.get("outcome") or "running"),
+    ("COST", lambda row: cost(row["usage"]) if row.get("usage") else None),
     ("ERROR", lambda row: error_text(row.get("error"))),
 ]

@@ -45,8 +45,7 @@ def trace_of(
     steps = _spent_by_step(root, spans)
     spent = Spent()
     for step in steps.values():
-        spent.total.add(step.total)
-        spent.wasted.add(step.wasted)
+        spent.join(step)
     return Trace(built[session_id].trace_id, root, tuple(_nested(root, spans)), path, spent, steps)
 
 

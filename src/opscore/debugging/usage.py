@@ -18,6 +18,7 @@ class Reported(msgspec.Struct, rename="camel"):
     cost_usd: float = 0.0
 
 
+NULL = msgspec.Raw(b"null")
 _READ = msgspec.json.Decoder(Reported)
 
 
@@ -47,6 +48,11 @@ class Spent:
     total: Usage = field(default_factory=Usage)
     wasted: Usage = field(default_factory=Usage)
 
+    def join(self, other: Spent) -> None:
+        """Count what somebody else spent in."""
+        self.total.add(other.total)
+        self.wasted.add(other.wasted)
+
     def add(self, usage: Usage, *, wasted: bool) -> None:
         """Count an attempt's usage in."""
         self.total.add(usage)
@@ -54,9 +60,30 @@ class Spent:
             self.wasted.add(usage)
 
 
+class _Settled(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_SETTLED = msgspec.json.Decoder(_Settled)
+_TOLD = b'"usage":{'
+_COMPLETED, _FAILED = "task.completed", frozenset({"task.retried", "task.failed"})
+
+
+def spent_by(kind: str, data: Json) -> Spent | None:
+    """What an encoded event of the journal says was spent; None when it says nothing."""
+    if (kind != _COMPLETED and kind not in _FAILED) or _TOLD not in bytes(data):
+        return None
+    usage = read_usage(_SETTLED.decode(data).usage)
+    if usage is None:
+        return None
+    spent = Spent()
+    spent.add(usage, wasted=kind in _FAILED)
+    return spent
+
+
 def read_usage(document: Json | None) -> Usage | None:
     """The usage of one attempt; None when it reported none."""
-    if document is None:
+    if document is None or document == NULL:
         return None
     found = _READ.decode(document)
     models = set[str]() if found.model is None else {found.model}

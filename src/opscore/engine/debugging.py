@@ -10,7 +10,8 @@ import structlog
 
 from opscore.core.errors import Conflict
 from opscore.core.limits import Shut
-from opscore.core.types import DEFAULT_NAMESPACE, Micros, session_id_of
+from opscore.core.types import DEFAULT_NAMESPACE, SECOND, Micros, session_id_of
+from opscore.debugging.slowest import Slowest
 from opscore.debugging.spans import Span
 from opscore.engine.explanations import Explanations, WhyRecord
 from opscore.engine.records import SessionRecord, TaskRecord
@@ -18,6 +19,7 @@ from opscore.engine.traces import SessionTrace, Traces
 from opscore.store.store import Store
 
 OPEN_TRACES = 10_000
+HOUR = 3600 * SECOND
 
 log = structlog.get_logger("opscore.operations")
 
@@ -93,6 +95,13 @@ class Debugging:
     async def trace(self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> SessionTrace:
         """Where a session's time went: its spans and its children's. Raises NotFound."""
         return await self._traces.session(session_id, namespace)
+
+    async def slowest(
+        self, *, since: Micros | None = None, limit: int = 10, namespace: str = DEFAULT_NAMESPACE
+    ) -> Slowest:
+        """The slowest steps and capabilities, as a rule of the last hour; see `Traces.slowest`."""
+        since = self._store.now() - HOUR if since is None else since
+        return await self._traces.slowest(namespace, since, limit)
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""

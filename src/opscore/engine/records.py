@@ -21,6 +21,7 @@ from opscore.core.types import (
     TaskStatus,
 )
 from opscore.debugging.spans import attempt_span_id
+from opscore.debugging.usage import Spent, Usage
 
 T = TypeVar("T")
 ApprovalStatus = Literal["pending", "approved", "rejected", "cancelled"]
@@ -154,7 +155,7 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord(SessionSummary):
-    """A session in full."""
+    """A session in full. `spent`: by its own attempts, when one told."""
 
     parent: str | None = None
     waiting_for: str | None = None
@@ -166,6 +167,7 @@ class SessionRecord(SessionSummary):
     steps: Mapping[str, StepRecord] = field(default_factory=dict[str, StepRecord])
     metadata: Json = b"{}"
     revision: str = ""
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,7 @@ class AttemptRecord:
     ended_at: Micros | None
     outcome: str | None
     error: ErrorInfo | None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opscore.core.child_events import ChildCreated
 from opscore.core.events import SessionEvent
 from opscore.core.types import Micros, SessionStatus
+from opscore.debugging.slowest import Passed, Slowest, slowest
 from opscore.debugging.trace import Trace, trace_of
 from opscore.engine.journal import decode
 from opscore.engine.registry import Registry
@@ -18,7 +19,10 @@ from opscore.store.rows import StoredEvent
 from opscore.store.store import Store
 
 EVENTS_READ = 20_000
-"""Of a session and its children; a trace of more shows what these tell, and says so."""
+"""Of a session and its children; a trace of more shows what these tell, and says so.
+
+Of a whole store, so many of the newest are looked at for the slowest.
+"""
 PAGE = 1_000
 
 
@@ -55,6 +59,12 @@ class Traces:
         return SessionTrace(
             row.session_id, row.workflow, row.version, status, now, truncated, trace
         )
+
+    async def slowest(self, namespace: str, since: Micros, limit: int) -> Slowest:
+        """The slowest steps and capabilities since then, by the newest `EVENTS_READ` events."""
+        rows = await self._store.recent_work(namespace, since, EVENTS_READ)
+        passed = (Passed(*row[:3], row.due is not None, *row[4:]) for row in rows)
+        return slowest(since, passed, limit)
 
     def _agent_name(self, agent_id: str) -> str | None:
         agent = self._registry.by_id(agent_id)

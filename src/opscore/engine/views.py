@@ -7,6 +7,8 @@ the writer has decided but not yet committed is nobody's business.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -21,6 +23,7 @@ from opscore.core.types import (
     approval_id_of,
     session_id_of,
 )
+from opscore.debugging.usage import NULL, Spent, read_usage, spent_by
 from opscore.engine.cache import TemplateCache
 from opscore.engine.journal import fold, public
 from opscore.engine.projection import read_error
@@ -45,13 +48,21 @@ PAGE_OF_EVENTS = 5_000
 TASKS_SHOWN = 100
 
 
+@dataclass(slots=True)
+class Folded:
+    """A session as far as it was read; few say what they `spent`."""
+
+    state: SessionState
+    spent: Spent | None = None
+
+
 class Views:
     """Pictures for people. Knows nothing of the write path."""
 
     def __init__(self, store: Store, templates: TemplateCache) -> None:
         self._store = store
         self._templates = templates
-        self._folded: OrderedDict[str, SessionState] = OrderedDict()
+        self._folded: OrderedDict[str, Folded] = OrderedDict()
 
     async def header(self, session_id: str, namespace: str) -> SessionRow:
         """A session's header. Raises NotFound, also for another namespace's."""
@@ -62,17 +73,23 @@ class Views:
 
     async def state(self, session_id: str, namespace: str) -> SessionState:
         """The folded state; only events newer than the last look are read."""
+        return (await self._fold(session_id, namespace)).state
+
+    async def _fold(self, session_id: str, namespace: str) -> Folded:
         row = await self.header(session_id, namespace)
-        state = self._folded.pop(session_id, None) or SessionState(row.session_id)
+        found = self._folded.pop(session_id, None) or Folded(SessionState(row.session_id))
+        state = found.state
         while True:
             events = await self._store.journal(session_id, state.seq, PAGE_OF_EVENTS)
-            fold(state, [e for e in events if e.seq > state.seq])
+            newer = [e for e in events if e.seq > state.seq]
+            fold(state, newer)
+            found.spent = spent_in(newer, found.spent)
             if len(events) < PAGE_OF_EVENTS:
                 break
-        self._folded[session_id] = state
+        self._folded[session_id] = found
         while len(self._folded) > FOLDED_KEPT:
             self._folded.popitem(last=False)
-        return state
+        return found
 
     def forget(self, session_id: str) -> None:
         """The session was deleted."""
@@ -80,7 +97,8 @@ class Views:
 
     async def session(self, session_id: str, namespace: str) -> SessionRecord:
         """A session in full."""
-        state = await self.state(session_id, namespace)
+        found = await self._fold(session_id, namespace)
+        state = found.state
         template = self._templates.parsed(state.namespace, state.workflow, state.version)
         return SessionRecord(
             session_id=state.session_id,
@@ -105,6 +123,7 @@ class Views:
             steps={name: _step(state, template.steps[name]) for name in template.order},
             metadata=state.metadata,
             revision=session_revision(state),
+            spent=found.spent,
         )
 
     async def sessions(
@@ -154,6 +173,16 @@ class Views:
         events = await self._store.journal(session_id, after, limit + 1)
         following = str(events[limit - 1].seq) if len(events) > limit else None
         return Paged([public(e) for e in events[:limit]], following)
+
+
+def spent_in(events: Iterable[StoredEvent], spent: Spent | None) -> Spent | None:
+    """What these events tell, joined to what was spent before."""
+    for event in events:
+        more = spent_by(event.type, event.data)
+        if more is not None:
+            spent = spent or Spent()
+            spent.join(more)
+    return spent
 
 
 def waiting_for(state: SessionState) -> str | None:
@@ -290,6 +319,7 @@ def attempts_of(events: list[StoredEvent]) -> tuple[AttemptRecord, ...]:
                 event.at,
                 _OUTCOMES[event.type],
                 _error(event.type, data),
+                read_usage(data.usage),
             )
     return tuple(attempts.values())
 
@@ -303,6 +333,7 @@ class _AttemptFacts(msgspec.Struct):
     error_class: str | None = None
     message: str = ""
     reason: str = ""
+    usage: msgspec.Raw = NULL
 
 
 def _error(kind: str, data: _AttemptFacts) -> ErrorInfo | None:

@@ -253,6 +253,7 @@ class Attempts:
     def _finish(self, held: Held, settlement: Settlement) -> None:
         """The function has ended. What was settled or taken away meanwhile stays so."""
         if held.settlement is None and self._held.get(held.key) is held:
+            settlement.usage = None if held.task is None else held.task.spent
             self._settle(held, settlement)
 
     def _settle(self, held: Held, settlement: Settlement) -> None:
@@ -266,7 +267,9 @@ class Attempts:
         if held.settlement is None or held.settlement.outcome != "completed":
             return False
         message = f"the server refused the result: {verdict.detail}"
+        spent = held.settlement.usage
         held.settlement = outcome.failed(held.attempt, "invalid_output", message)
+        held.settlement.usage = spent
         self._outbox.settle(held.settlement)
         return True
 

@@ -44,7 +44,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
-from opscore.wire.trace import TraceView
+from opscore.wire.trace import SlowestView, TraceView
 from opscore.wire.why import WhyView
 
 YAML = "application/yaml"
@@ -230,6 +230,11 @@ class Sessions(ManySessions, _Routes):
     async def trace(self, session_id: str) -> TraceView:
         """Where its time went, with its child sessions, and what it cost."""
         return await self._calls.get(f"/session/{segment(session_id)}/trace", TraceView)
+
+    async def slowest(self, *, since: str = "1h", limit: int = 10) -> SlowestView:
+        """The slowest steps and capabilities since a moment (RFC 3339), or so long ago."""
+        params = body_of(since=since, limit=limit)
+        return await self._calls.get("/trace/slowest", SlowestView, params)
 
     async def cancel(self, session_id: str, reason: str = "") -> None:
         """Stop it."""

@@ -167,6 +167,7 @@ class SyncSessions(Face[Sessions]):
     history = plain(Sessions.history)
     why = plain(Sessions.why)
     trace = plain(Sessions.trace)
+    slowest = plain(Sessions.slowest)
     cancel = plain(Sessions.cancel)
     cancel_many = plain(Sessions.cancel_many)
     pause = plain(Sessions.pause)

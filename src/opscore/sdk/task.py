@@ -12,6 +12,7 @@ from opscore.sdk.errors import Cancelled
 from opscore.wire.agent import Attempt
 from opscore.wire.base import EMPTY_OBJECT
 from opscore.wire.stream import Log, Progress
+from opscore.wire.task import Usage
 
 MAX_TEXT = 4096
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
@@ -42,18 +43,19 @@ _SENT = Sent()
 
 
 class Task:
-    """What is known of the attempt, and the two things it can say on its way.
+    """What is known of the attempt, and what it can say on its way.
 
     `attempt` counts claims from 1 and fences late ones; `idempotency_key` is the same over all
     attempts of the task, so that effects outside can be made once.
     """
 
-    __slots__ = ("_attempt", "_reason", "_reporter")
+    __slots__ = ("_attempt", "_reason", "_reporter", "spent")
 
     def __init__(self, attempt: Attempt, reporter: Reporter | None) -> None:
         self._attempt = attempt
         self._reporter = reporter
         self._reason: str | None = None
+        self.spent: Usage | None = None
 
     @classmethod
     def example(
@@ -176,6 +178,28 @@ class Task:
                     fields=msgspec.to_builtins(fields, enc_hook=str, str_keys=True),
                 )
             )
+
+    def usage(
+        self,
+        *,
+        model: str | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_usd: float = 0.0,
+    ) -> None:
+        """Count tokens and cost; their sum, with the last model, goes with the attempt's outcome.
+
+        Also with a failure: what was spent in vain is to be seen. Raises ValueError below zero.
+        """
+        if min(input_tokens, output_tokens, cost_usd) < 0:
+            raise ValueError("tokens and cost are not negative")
+        before = self.spent or Usage()
+        self.spent = Usage(
+            model=model or before.model,
+            input_tokens=before.input_tokens + input_tokens,
+            output_tokens=before.output_tokens + output_tokens,
+            cost_usd=before.cost_usd + cost_usd,
+        )
 
     def cancel(self, reason: str) -> None:
         """Set the flag. The agent calls this; a test of your function may too."""

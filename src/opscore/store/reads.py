@@ -36,6 +36,7 @@ from opscore.store.rows import (
     TimerRow,
 )
 from opscore.store.store import DueWork, Filters
+from opscore.store.work_rows import RECENT_WORK, WorkRow
 from opscore.store.workload import Workload, read_workload
 
 T = TypeVar("T")
@@ -94,6 +95,10 @@ class Reads:
     async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
         """See `Store.task_events`."""
         return await self._read(StoredEvent, sql.TASK_EVENTS, (session_id, task_id))
+
+    async def recent_work(self, namespace: str, since: Micros, events: int) -> list[WorkRow]:
+        """See `Store.recent_work`."""
+        return await self._read(WorkRow, RECENT_WORK, (events, namespace, since))
 
     async def approvals(
         self, filters: Filters, before: str | None, limit: int

@@ -30,6 +30,7 @@ from opscore.store.rows import (
     TimerRow,
     Wants,
 )
+from opscore.store.work_rows import WorkRow
 from opscore.store.workload import Workload
 
 Filters = Mapping[str, str | int | None]
@@ -131,6 +132,10 @@ class Store(Protocol):
 
     async def task_events(self, session_id: str, task_id: str) -> list[StoredEvent]:
         """Events of a session's journal that name this task, in order."""
+        ...
+
+    async def recent_work(self, namespace: str, since: Micros, events: int) -> list[WorkRow]:
+        """Of the newest so many events of the store: those of tasks since then, in order."""
         ...
 
     async def approvals(

@@ -60,6 +60,15 @@ class ListSessions(PageQuery, kw_only=True):
     until: Moment | None = None
 
 
+class SlowestQuery(Input):
+    """`GET /trace/slowest`."""
+
+    since: Annotated[
+        str, msgspec.Meta(max_length=64, description="RFC 3339, or so long ago: 10m, 1h, 2d")
+    ] = "1h"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+
+
 class ListTasks(PageQuery, kw_only=True):
     """`GET /task`; `dead` keeps only tasks given up for good, which a retry would run again."""
 

@@ -19,6 +19,7 @@ from opscore.wire.base import (
     null,
 )
 from opscore.wire.task import TaskError
+from opscore.wire.trace import SpentView
 
 SessionWord = Literal["waiting", "processing", "paused", "completed", "error", "cancelled"]
 
@@ -131,7 +132,8 @@ class StepView(Output):
 class SessionView(Output):
     """A session as `GET /session/{id}` shows it.
 
-    `callbackSecret` stands only in the answer to a start that waited for the end.
+    `callbackSecret` stands only in the answer to a start that waited for the end, `usage` once an
+    attempt told what it spent (those of child sessions are in the trace).
     """
 
     session_id: str
@@ -156,6 +158,7 @@ class SessionView(Output):
     callback: CallbackView | None = None
     callback_secret: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | None = None
+    usage: SpentView | msgspec.UnsetType = msgspec.UNSET
 
 
 class SessionSummary(Output):

@@ -142,6 +142,7 @@ class AttemptView(Output):
     ended_at: str | None = None
     outcome: str | None = None
     error: TaskError | None = None
+    usage: Usage | None = None
 
 
 class TaskView(Output):

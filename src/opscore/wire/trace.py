@@ -108,3 +108,31 @@ class TraceView(Output):
     spans: list[SpanView]
     critical_path: CriticalPathView
     usage: TraceUsage | msgspec.UnsetType = msgspec.UNSET
+
+
+class QuantilesView(Output):
+    """Of so many lengths of time."""
+
+    count: int
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+    max_seconds: float
+
+
+class SlowView(Output, omit_defaults=True):
+    """A step of a workflow, or (without these) a capability or an agent by name: the `target`."""
+
+    target: str
+    workflow: str | None = None
+    step: str | None = None
+    queue: QuantilesView | None = None
+    work: QuantilesView | None = None
+
+
+class SlowestView(Output):
+    """`GET /trace/slowest`: since when was looked, and the slowest first, each by itself."""
+
+    since: str
+    steps: list[SlowView]
+    targets: list[SlowView]
