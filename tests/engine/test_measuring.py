@@ -61,6 +61,16 @@ async def test_failures_retries_and_fallbacks_are_counted() -> None:
         assert seconds(w, m.ATTEMPTS, "failed")[0] == 2
 
 
+async def test_a_value_that_stands_in_is_a_fallback() -> None:
+    async with whole() as w:
+        step = {"capability": "work", "timeout": {"queue": "2s"}, "fallback": [{"value": 9}]}
+        await w.apply({"a": step})
+        session_id = await w.ops.start("t")
+        await w.pass_by(4)
+        await w.ended(session_id)
+        assert w.engine.measures.counted(m.FALLBACKS) == {WORK: 1}
+
+
 async def test_a_lost_agent_is_an_expired_lease() -> None:
     async with whole() as w:
         await w.apply({"a": {"capability": "work", "retry": 2}})

@@ -85,6 +85,10 @@ class Measuring:
         if event.member:
             self.measures.count(m.FALLBACKS, _work(state, state.tasks[event.task_id]))
 
+    def valued(self, state: SessionState, event: ev.FallbackValued, _now: Micros) -> None:
+        """A value stands in for a task's output."""
+        self.measures.count(m.FALLBACKS, _work(state, state.tasks[event.task_id]))
+
     # -- sessions ---------------------------------------------------------------------------
 
     def started(self, state: SessionState, _event: ev.SessionStarted, _now: Micros) -> None:
@@ -109,6 +113,7 @@ _ENDS: Mapping[type, str] = {
 }
 _MEASURED: Mapping[type, Callable[[Measuring, SessionState, Any, Micros], None]] = {
     ev.TaskCreated: Measuring.created,
+    ev.FallbackValued: Measuring.valued,
     ev.TaskClaimed: Measuring.claimed,
     ev.TaskCompleted: Measuring.completed,
     ev.TaskReleased: Measuring.released,

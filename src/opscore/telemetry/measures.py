@@ -89,7 +89,9 @@ FAILURES = Metric(
     "opscore_attempt_failures", "counter", "Attempts that failed.", (*_WORK, "error_class")
 )
 RETRIES = Metric("opscore_retries", "counter", "Failed attempts that are tried again.", _WORK)
-FALLBACKS = Metric("opscore_fallbacks", "counter", "Tasks made because another one failed.", _WORK)
+FALLBACKS = Metric(
+    "opscore_fallbacks", "counter", "Tasks and values that stood in for a task that failed.", _WORK
+)
 LEASES_EXPIRED = Metric(
     "opscore_lease_expiries", "counter", "Attempts whose agent gave no sign of life.", _WORK
 )
