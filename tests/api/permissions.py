@@ -51,6 +51,7 @@ NEEDS: dict[str, str] = {
     "GET /event": "session:read",
     "WEBSOCKET /event/ws": "session:read",
     "GET /trace/slowest": "session:read",
+    "GET /usage": "session:read",
     "POST /task": "session:start",
     "GET /task": "session:read",
     "POST /task/settle": "agent:work",

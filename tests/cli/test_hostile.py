@@ -33,6 +33,18 @@ SCHEDULE = {
 }
 WORKFLOW = {"name": "", "version": "", "description": "", "digest": "", "createdAt": ""}
 
+USAGE = {
+    "since": "",
+    "by": "",
+    "groups": [
+        {
+            "name": "",
+            "total": samples.as_json(samples.usage(1)),
+            "wasted": samples.as_json(samples.usage(1)),
+        }
+    ],
+}
+
 SCREENS: list[tuple[list[str], str, Any]] = [
     (["agent", "ls"], "GET /agent", {"agents": [samples.as_json(samples.agent())]}),
     (["agent", "show", "a"], "GET /agent/a", samples.as_json(samples.agent())),
@@ -40,6 +52,7 @@ SCREENS: list[tuple[list[str], str, Any]] = [
     (["session", "show", "s"], "GET /session/s", samples.as_json(samples.session())),
     (["session", "why", "s"], "GET /session/s/why", samples.as_json(samples.why())),
     (["trace", "s"], "GET /session/s/trace", samples.as_json(samples.trace())),
+    (["usage"], "GET /usage", USAGE),
     (["task", "ls"], "GET /task", {"tasks": [samples.as_json(samples.task())]}),
     (["task", "show", "t"], "GET /task/t", samples.as_json(samples.task())),
     (["task", "why", "t"], "GET /task/t/why", samples.as_json(samples.why())),

@@ -9,7 +9,14 @@ import pytest
 from opscore.cli import exits
 from opscore.cli.waterfall import ROWS_SHOWN, duration, rows, waterfall
 from opscore.wire.task import AttemptView, Usage
-from opscore.wire.trace import QuantilesView, SlowestView, SlowView, SpentView
+from opscore.wire.trace import (
+    QuantilesView,
+    SlowestView,
+    SlowView,
+    SpentBy,
+    SpentView,
+    UsageReport,
+)
 from tests.cli import samples
 from tests.cli.conftest import Command
 from tests.cli.fake import FakeServer
@@ -168,3 +175,17 @@ def test_sessions_and_tasks_show_what_they_cost(server: FakeServer, opscore: Com
     )
     server.on("GET /task/tsk_1", samples.task(attempt_history=[attempt]))
     assert "$0.1250" in opscore("task", "show", "tsk_1").out
+
+
+def test_spending_is_summed_up(server: FakeServer, opscore: Command) -> None:
+    group = SpentBy(name="one", total=samples.usage(0.5), wasted=samples.usage(0.25))
+    server.on("GET /usage", UsageReport(since=samples.AT, by="agent", groups=[group]))
+    ran = opscore("usage", "--by", "agent", "--since", "7d")
+    assert [line.split() for line in ran.lines] == [
+        ["AGENT", "COST", "WASTED", "TOKENS", "IN", "OUT", "ATTEMPTS", "MODELS"],
+        ["one", "$0.5000", "$0.2500", "10", "2", "1", "small"],
+    ]
+    assert server.last.query == {"by": "agent", "since": "7d"}
+    server.on("GET /usage", UsageReport(since=samples.AT, by="agent", groups=[]))
+    assert opscore("usage").out.startswith("no attempt since")
+    assert opscore("usage", "--by", "mood").code == exits.USAGE

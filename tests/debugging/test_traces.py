@@ -368,3 +368,36 @@ async def test_queue_time_is_told_apart_from_work() -> None:
     assert slow.work is not None
     assert (slow.queue.count, slow.queue.most) == (2, 3 * SECOND), "a delay is no queue"
     assert (slow.work.p50, slow.work.most) == (5 * SECOND, 7 * SECOND)
+
+
+async def test_what_was_spent_by_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opscore.engine.traces.PAGE", 2)
+    async with whole() as w:
+        retry = {"maxAttempts": 2, "initialDelay": "1s"}
+        await w.apply({"a": {**ONCE, "retry": retry}, "b": {"needs": "a", "capability": "other"}})
+        first, second = (
+            await w.worker(name="one"),
+            await w.worker(("other",), name="two", instance="i2"),
+        )
+        await w.ops.start("t")
+        await failed(first, (await first.got(1))[0])
+        await w.pass_by(2)
+        await first.settle((await first.got(2))[1], usage=SMALL)
+        await second.settle((await second.got(1))[0], usage=SMALL)
+        await w.calm()
+        ask = w.engine.debugging.usage
+        found = {
+            by: {name: (one.total.cost_usd, one.wasted.cost_usd) for name, one in groups.items()}
+            for by in ("agent", "capability", "day", "workflow")
+            for groups in [await ask(by, since=0)]
+        }
+        assert found == {
+            "agent": {"one": (1, 0.5), "two": (0.5, 0)},
+            "capability": {"work": (1, 0.5), "other": (0.5, 0)},
+            "day": {"2023-11-14": (1.5, 0.5)},
+            "workflow": {"t": (1.5, 0.5)},
+        }
+        assert not await ask("day", since=w.clock.now() + 1)
+        assert not await ask("day", since=0, namespace="other")
+        (late,) = (await ask("workflow", since=w.clock.now() - SECOND)).values()
+        assert late.wasted.attempts == 0

@@ -40,7 +40,7 @@ from opscore.sdk.sync import (
 from opscore.wire.approval import ApprovalPage
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError
-from opscore.wire.trace import SlowestView
+from opscore.wire.trace import SlowestView, UsageReport
 from opscore.wire.why import ReasonView, WhyView
 from tests.cli import samples
 from tests.sdk.conftest import FakeServer, json_answer, problem_answer
@@ -420,7 +420,9 @@ async def test_a_run_says_where_its_time_went(server: FakeServer) -> None:
 
 
 async def test_the_slowest_are_asked_for(server: FakeServer) -> None:
-    told = SlowestView(since="2026-04-01T12:00:00Z", steps=[], targets=[])
+    told: SlowestView | UsageReport = SlowestView(
+        since="2026-04-01T12:00:00Z", steps=[], targets=[]
+    )
     asked: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -430,7 +432,10 @@ async def test_the_slowest_are_asked_for(server: FakeServer) -> None:
     server.answer("GET", "/trace/slowest", answer)
     async with Client(server.url) as client:
         assert await client.sessions.slowest(since="2h", limit=3) == told
-    assert asked == [{"since": "2h", "limit": "3"}]
+        told = UsageReport(since="2026-04-01T12:00:00Z", by="day", groups=[])
+        server.answer("GET", "/usage", answer)
+        assert await client.sessions.usage(by="day") == told
+    assert asked == [{"since": "2h", "limit": "3"}, {"by": "day", "since": "1d"}]
 
 
 @pytest.mark.parametrize(

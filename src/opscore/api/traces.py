@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from opscore.channels.attempts import moment, moment_or_none
 from opscore.core.types import SECOND, Micros
 from opscore.debugging.critical import CriticalPath
@@ -19,9 +21,11 @@ from opscore.wire.trace import (
     SlowView,
     SpanEventView,
     SpanView,
+    SpentBy,
     SpentView,
     TraceUsage,
     TraceView,
+    UsageReport,
     UsageView,
 )
 
@@ -148,3 +152,13 @@ def _quantiles(found: Quantiles | None) -> QuantilesView | None:
         p99_seconds=found.p99 / SECOND,
         max_seconds=found.most / SECOND,
     )
+
+
+def usage_report(since: Micros, by: str, found: Mapping[str, Spent]) -> UsageReport:
+    """What each group spent."""
+    groups = [
+        SpentBy(name=name, total=_usage(spent.total), wasted=_usage(spent.wasted))
+        for name, spent in found.items()
+    ]
+    groups.sort(key=lambda one: (-one.total.cost_usd, one.name))
+    return UsageReport(since=moment(since), by=by, groups=groups)

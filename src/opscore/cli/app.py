@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approval": ("opscore.cli.approval:app", "Approvals: what people are asked."),
     "schedule": ("opscore.cli.schedule:app", "Schedules: workflows that start by themselves."),
     "trace": ("opscore.cli.trace:trace", "Show where a session's time and money went."),
+    "usage": ("opscore.cli.usage:usage", "Sum up tokens and cost."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),

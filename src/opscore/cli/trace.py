@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from opscore.cli.exits import usage
-from opscore.cli.output import Columns, Row, print_one, table
+from opscore.cli.output import Columns, Row, plain, print_one, table
 from opscore.cli.settings import DEFAULTS, Common
 from opscore.cli.waterfall import duration, show
 
@@ -64,7 +64,7 @@ async def _slowest(since: str, limit: int, common: Common) -> None:
 
 def _slow_lines(found: Any) -> list[str]:
     if not found["targets"]:
-        return [f"nothing has run since {found['since']}"]
+        return [f"nothing has run since {plain(found['since'])}"]
     return [*table(found["steps"], _STEPS), "", *table(found["targets"], _CAPABILITIES)]
 
 

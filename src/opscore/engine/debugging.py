@@ -13,9 +13,10 @@ from opscore.core.limits import Shut
 from opscore.core.types import DEFAULT_NAMESPACE, SECOND, Micros, session_id_of
 from opscore.debugging.slowest import Slowest
 from opscore.debugging.spans import Span
+from opscore.debugging.usage import Spent
 from opscore.engine.explanations import Explanations, WhyRecord
 from opscore.engine.records import SessionRecord, TaskRecord
-from opscore.engine.traces import SessionTrace, Traces
+from opscore.engine.traces import GroupBy, SessionTrace, Traces
 from opscore.store.store import Store
 
 OPEN_TRACES = 10_000
@@ -102,6 +103,12 @@ class Debugging:
         """The slowest steps and capabilities, as a rule of the last hour; see `Traces.slowest`."""
         since = self._store.now() - HOUR if since is None else since
         return await self._traces.slowest(namespace, since, limit)
+
+    async def usage(
+        self, by: GroupBy, *, since: Micros, namespace: str = DEFAULT_NAMESPACE
+    ) -> dict[str, Spent]:
+        """What attempts told they spent since then, by group; see `Traces.usage`."""
+        return await self._traces.usage(namespace, since, by)
 
     async def start_trace(self, task_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> str:
         """Begin to trace a task; answers with its W3C trace id. Raises NotFound."""

@@ -6,17 +6,21 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from opscore.core.child_events import ChildCreated
+from opscore.core.durations import rfc3339
 from opscore.core.events import SessionEvent
 from opscore.core.types import Micros, SessionStatus
 from opscore.debugging.slowest import Passed, Slowest, slowest
 from opscore.debugging.trace import Trace, trace_of
+from opscore.debugging.usage import Spent, spent_by
 from opscore.engine.journal import decode
 from opscore.engine.registry import Registry
 from opscore.engine.views import Views
 from opscore.store.rows import StoredEvent
 from opscore.store.store import Store
+from opscore.store.work_rows import UsageRow
 
 EVENTS_READ = 20_000
 """Of a session and its children; a trace of more shows what these tell, and says so.
@@ -24,6 +28,9 @@ EVENTS_READ = 20_000
 Of a whole store, so many of the newest are looked at for the slowest.
 """
 PAGE = 1_000
+EVENTS_SEARCHED = 200_000
+"""For what was spent: so many of the newest events of a store."""
+GroupBy = Literal["agent", "capability", "day", "workflow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,29 @@ class Traces:
         rows = await self._store.recent_work(namespace, since, EVENTS_READ)
         passed = (Passed(*row[:3], row.due is not None, *row[4:]) for row in rows)
         return slowest(since, passed, limit)
+
+    async def usage(self, namespace: str, since: Micros, by: GroupBy) -> dict[str, Spent]:
+        """What was spent since then, by agent, capability, day (in UTC) or workflow."""
+        last, found = await self._store.last_position(), dict[str, Spent]()
+        for after in range(max(0, last - EVENTS_SEARCHED), last, PAGE):
+            until = min(after + PAGE, last)
+            for row in await self._store.usage(namespace, since, after, until):
+                spent = spent_by(row.type, row.data)
+                if spent is not None:
+                    found.setdefault(self._group(row, by), Spent()).join(spent)
+        return found
+
+    def _group(self, row: UsageRow, by: GroupBy) -> str:
+        match by:
+            case "agent":
+                agent_id = row.agent_id or ""
+                return self._agent_name(agent_id) or agent_id
+            case "capability":
+                return row.target
+            case "day":
+                return rfc3339(row.at)[:10]
+            case "workflow":
+                return row.workflow
 
     def _agent_name(self, agent_id: str) -> str | None:
         agent = self._registry.by_id(agent_id)

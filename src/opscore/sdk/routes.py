@@ -44,7 +44,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
-from opscore.wire.trace import SlowestView, TraceView
+from opscore.wire.trace import SlowestView, TraceView, UsageReport
 from opscore.wire.why import WhyView
 
 YAML = "application/yaml"
@@ -235,6 +235,10 @@ class Sessions(ManySessions, _Routes):
         """The slowest steps and capabilities since a moment (RFC 3339), or so long ago."""
         params = body_of(since=since, limit=limit)
         return await self._calls.get("/trace/slowest", SlowestView, params)
+
+    async def usage(self, *, by: str = "capability", since: str = "1d") -> UsageReport:
+        """Tokens and cost by agent, capability, day or workflow, since a moment or so long ago."""
+        return await self._calls.get("/usage", UsageReport, body_of(by=by, since=since))
 
     async def cancel(self, session_id: str, reason: str = "") -> None:
         """Stop it."""

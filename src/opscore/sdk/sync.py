@@ -168,6 +168,7 @@ class SyncSessions(Face[Sessions]):
     why = plain(Sessions.why)
     trace = plain(Sessions.trace)
     slowest = plain(Sessions.slowest)
+    usage = plain(Sessions.usage)
     cancel = plain(Sessions.cancel)
     cancel_many = plain(Sessions.cancel_many)
     pause = plain(Sessions.pause)

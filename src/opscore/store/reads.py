@@ -36,7 +36,7 @@ from opscore.store.rows import (
     TimerRow,
 )
 from opscore.store.store import DueWork, Filters
-from opscore.store.work_rows import RECENT_WORK, WorkRow
+from opscore.store.work_rows import RECENT_WORK, USAGE, UsageRow, WorkRow
 from opscore.store.workload import Workload, read_workload
 
 T = TypeVar("T")
@@ -99,6 +99,10 @@ class Reads:
     async def recent_work(self, namespace: str, since: Micros, events: int) -> list[WorkRow]:
         """See `Store.recent_work`."""
         return await self._read(WorkRow, RECENT_WORK, (events, namespace, since))
+
+    async def usage(self, namespace: str, since: Micros, after: int, until: int) -> list[UsageRow]:
+        """See `Store.usage`."""
+        return await self._read(UsageRow, USAGE, (after, until, namespace, since))
 
     async def approvals(
         self, filters: Filters, before: str | None, limit: int

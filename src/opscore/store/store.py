@@ -30,7 +30,7 @@ from opscore.store.rows import (
     TimerRow,
     Wants,
 )
-from opscore.store.work_rows import WorkRow
+from opscore.store.work_rows import UsageRow, WorkRow
 from opscore.store.workload import Workload
 
 Filters = Mapping[str, str | int | None]
@@ -136,6 +136,10 @@ class Store(Protocol):
 
     async def recent_work(self, namespace: str, since: Micros, events: int) -> list[WorkRow]:
         """Of the newest so many events of the store: those of tasks since then, in order."""
+        ...
+
+    async def usage(self, namespace: str, since: Micros, after: int, until: int) -> list[UsageRow]:
+        """Of events with `after` < position <= `until`: what attempts told they spent since then."""
         ...
 
     async def approvals(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -67,6 +67,15 @@ class SlowestQuery(Input):
         str, msgspec.Meta(max_length=64, description="RFC 3339, or so long ago: 10m, 1h, 2d")
     ] = "1h"
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+
+
+class UsageQuery(Input):
+    """`GET /usage`."""
+
+    by: Literal["agent", "capability", "day", "workflow"] = "capability"
+    since: Annotated[
+        str, msgspec.Meta(max_length=64, description="RFC 3339, or so long ago: 10m, 1h, 2d")
+    ] = "1d"
 
 
 class ListTasks(PageQuery, kw_only=True):

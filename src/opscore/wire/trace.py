@@ -136,3 +136,17 @@ class SlowestView(Output):
     since: str
     steps: list[SlowView]
     targets: list[SlowView]
+
+
+class SpentBy(SpentView):
+    """What one agent, capability, day or workflow spent: `name` says which."""
+
+    name: str
+
+
+class UsageReport(Output):
+    """`GET /usage`: since when was looked, the dearest first."""
+
+    since: str
+    by: str
+    groups: list[SpentBy]
