@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from opscore.sdk.calls import JSON, Calls, body_of, decode
+from opscore.sdk.figures import Figures
 from opscore.sdk.many import ManySessions, ManyTasks
 from opscore.sdk.server import segment
 from opscore.wire.agent import (
@@ -44,7 +45,7 @@ from opscore.wire.task import (
     Verdict,
     Verdicts,
 )
-from opscore.wire.trace import SlowestView, TraceView, UsageReport
+from opscore.wire.trace import TraceView
 from opscore.wire.why import WhyView
 
 YAML = "application/yaml"
@@ -147,7 +148,7 @@ class Workflows(_Routes):
         return await self._calls.get("/workflow", WorkflowPage, body_of(cursor=cursor, limit=limit))
 
 
-class Sessions(ManySessions, _Routes):
+class Sessions(ManySessions, Figures, _Routes):
     """`/session`."""
 
     async def start(
@@ -230,15 +231,6 @@ class Sessions(ManySessions, _Routes):
     async def trace(self, session_id: str) -> TraceView:
         """Where its time went, with its child sessions, and what it cost."""
         return await self._calls.get(f"/session/{segment(session_id)}/trace", TraceView)
-
-    async def slowest(self, *, since: str = "1h", limit: int = 10) -> SlowestView:
-        """The slowest steps and capabilities since a moment (RFC 3339), or so long ago."""
-        params = body_of(since=since, limit=limit)
-        return await self._calls.get("/trace/slowest", SlowestView, params)
-
-    async def usage(self, *, by: str = "capability", since: str = "1d") -> UsageReport:
-        """Tokens and cost by agent, capability, day or workflow, since a moment or so long ago."""
-        return await self._calls.get("/usage", UsageReport, body_of(by=by, since=since))
 
     async def cancel(self, session_id: str, reason: str = "") -> None:
         """Stop it."""
