@@ -19,7 +19,7 @@ def tables() -> str:
     for name, (_, summary) in COMMANDS.items():
         inner = [each for each in root[name] if not each.startswith("-")]
         if root[name].default_command is not None:
-            alone.append((name,))
+            alone += [(name,), *((name, each) for each in inner)]
         else:
             nouns.append(
                 f"### {name.capitalize()}\n\n{summary}\n\n{table((name, i) for i in inner)}"

@@ -85,7 +85,7 @@ def put(path: Path, text: str | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    configure("warning")
+    configure("critical")
     stale = stale_files()
     for path, text in stale.items():
         name = path.relative_to(ROOT).as_posix()

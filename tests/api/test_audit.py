@@ -61,6 +61,7 @@ RECORDED = {
     "POST /key": "key.created",
     "POST /key/{keyId}/rotate": "key.rotated",
     "DELETE /key/{keyId}": "key.revoked",
+    "POST /log/gc": "log.deleted",
     "POST /internal/agent/notify": "agent.registered",
 }
 NOT_RECORDED = {
@@ -77,6 +78,7 @@ NOT_RECORDED = {
     "POST /task/{taskId}/complete",
     "POST /task/{taskId}/fail",
     "POST /internal/agent/refresh",
+    "POST /log",
 }
 """Agents' own work, which is in the journal with its actor, and what changes nothing."""
 
@@ -90,6 +92,7 @@ BODIES: dict[str, Any] = {
     "POST /session/batch": {"sessions": [{"workflow": "computed"}, {"workflow": "computed"}]},
     "POST /task": {"capability": "echo"},
     "POST /key": {"name": "made", "scopes": ["operate"]},
+    "POST /log/gc": {"olderThanSeconds": 0},
     "POST /internal/agent/notify": {"event_type": "REGISTER", "agent_details": AGENT},
 }
 

@@ -67,7 +67,8 @@ def test_the_url_of_a_listener_can_be_called() -> None:
 async def test_health_and_readiness(site: Site) -> None:
     assert (await site.call("GET", "/health", root=True)).body == {"status": "ok"}
     reply = await site.call("GET", "/ready", root=True)
-    assert (reply.status, reply.body) == (200, {"ready": True, "reasons": []})
+    logs = {"problem": None, "dropped": 0}
+    assert (reply.status, reply.body) == (200, {"ready": True, "reasons": [], "logs": logs})
 
 
 async def test_readiness_says_why_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

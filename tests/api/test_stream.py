@@ -195,6 +195,17 @@ async def test_progress_is_shown_and_logs_are_taken(site: Site) -> None:
         await instance.say(type="progress", **names, fraction=0.5, message="half")
         await instance.say(type="progress", **{**names, "attempt": 5}, fraction=0.1)
         assert (await instance.hear("stale"))["attempts"] == [[task_id, 5]]
+        told = {"operation": "stdout", "fields": {"file": "main.py"}, "traceId": "0" * 32}
+        await instance.say(type="log", message="outside of any task", **told)
+        await instance.say(type="heartbeat", attempts=[[task_id, 9]])
+        await instance.hear("stale")
+    (said,) = (await site.call("GET", f"/log?task={task_id}&agent=telling")).good["records"]
+    assert (said["level"], said["message"], said["context"]) == ("info", "x", {"a": 1})
+    assert (said["agentId"], said["attempt"]) == (agent_id, 1)
+    assert said["sessionId"] == task["sessionId"]
+    (other,) = (await site.call("GET", "/log?q=outside&ctx.file=main.py")).good["records"]
+    assert (other["agent"], other["operation"]) == ("telling", "stdout")
+    assert "taskId" not in other
     shown = (await site.call("GET", f"/task/{task['taskId']}")).good
     assert (shown["progress"], shown["progressMessage"]) == (0.5, "half")
 

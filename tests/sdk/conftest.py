@@ -52,7 +52,7 @@ def attempt_of(
         context=msgspec.Raw(b'{"who": "me"}'),
         idempotency_key=f"key_{number}",
         deadline="2030-01-02T03:04:05Z",
-        traceparent="00-0-0-00",
+        traceparent=f"00-{'4' * 32}-{'5' * 16}-01",
     )
 
 

@@ -204,6 +204,7 @@ class Application:
             orchestration=engine.orchestration,
             now=context.clock.now,
             describe=lambda error: logged_problem(error, context.new_trace_id()),
+            keep=engine.shipping.ship,
             lease_seconds=engine.settings.lease_seconds,
             silence_seconds=engine.settings.offline_after_seconds,
             payload_limit=engine.settings.payload_limit,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import inspect as shapes
 
 from opscore.api.answer import Direct, Receive
 from opscore.api.problems import TooSlow, UnsupportedMedia
@@ -139,10 +141,28 @@ def query_of(query_string: bytes, query_type: type[T]) -> T:
         )
     except ValueError as error:
         raise Invalid(f"The query string cannot be read: {error}.") from error
-    values = dict(pairs)
+    values: dict[str, Any] = dict(pairs)
     if len(values) != len(pairs):
         raise Invalid("A query parameter is given twice.")
-    return convert_query(values, query_type)
+    return convert_query(_gathered(values, query_type), query_type)
+
+
+def _gathered(values: dict[str, Any], query_type: type) -> dict[str, Any]:
+    """`ctx.file=main.py` becomes an entry of the field `ctx`, where that is a mapping."""
+    for field in _mappings(query_type):
+        start = f"{field}."
+        entries = {name: text for name, text in values.items() if name.startswith(start)}
+        for name in entries:
+            del values[name]
+        if entries:
+            values[field] = {name.removeprefix(start): text for name, text in entries.items()}
+    return values
+
+
+@cache
+def _mappings(query_type: type) -> list[str]:
+    fields = cast("shapes.StructType", shapes.type_info(query_type)).fields
+    return [one.encode_name for one in fields if isinstance(one.type, shapes.DictType)]
 
 
 def convert_query(values: Mapping[str, Any], query_type: type[T]) -> T:

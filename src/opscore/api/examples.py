@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from opscore.wire import agent, approval, bulk, key, session, task
+from opscore.wire import agent, approval, bulk, key, log, session, task
 from opscore.wire.session import PlanRequest
 
 TEMPLATE: Mapping[str, Any] = {
@@ -70,6 +70,11 @@ BODIES: Mapping[type, Any] = {
     task.AttemptProgress: {"attempt": 1, "fraction": 0.5, "message": "reading"},
     task.CompleteAttempt: {"attempt": 1, "output": {"summary": "…"}, "usage": USAGE},
     task.FailAttempt: {"attempt": 1, "error": {"class": "rate_limited", "message": "quota"}},
+    log.ShipLogs: {
+        "agent": "summarizer",
+        "records": [{"message": "the model is slow", "level": "warning", "taskId": TASK}],
+    },
+    log.ForgetLogs: {"olderThanSeconds": 604800, "dryRun": True},
     key.CreateKey: {"name": "summarizer", "scopes": ["agent:work", "agent:report"]},
     key.RotateKey: {"overlapSeconds": 3600},
 }

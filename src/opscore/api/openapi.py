@@ -100,7 +100,11 @@ def _parameters(operation: Operation, made: _Document) -> list[dict[str, Any]]:
     found = [shared.path_parameter(name) for name in PARAMETER.findall(operation.path)]
     if operation.query is not None:
         properties = made.components[operation.query.__name__]["properties"]
-        found += [{"name": name, "in": "query", "schema": one} for name, one in properties.items()]
+        found += [
+            {"name": name, "in": "query", "schema": one}
+            for name, one in properties.items()
+            if one.get("type") != "object"  # its entries have names of their own: `ctx.file`
+        ]
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in _headers(operation)]
 
 

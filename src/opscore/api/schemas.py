@@ -11,6 +11,7 @@ from opscore.api.openapi import proper
 from opscore.core.template_schema import template_schema
 from opscore.wire.agent import AgentView, StateRecord, StateReport
 from opscore.wire.base import Problem
+from opscore.wire.log import LogView
 from opscore.wire.session import EventView, SessionView, TriggerWorkflow
 from opscore.wire.task import TaskView
 
@@ -22,6 +23,7 @@ SCHEMAS: Mapping[str, type | None] = {
     "session": SessionView,
     "task": TaskView,
     "event": EventView,
+    "log-record": LogView,
     "problem": Problem,
     "template": None,
 }

@@ -10,7 +10,7 @@ from opscore.api.route import BASE, Reply, Routes
 from opscore.api.schemas import SCHEMAS, published
 from opscore.channels.attempts import moment_or_none
 from opscore.core.errors import NotFound
-from opscore.wire.queries import AuditState, Health, Readiness
+from opscore.wire.queries import AuditState, Health, LogStoreState, Readiness
 
 routes = Routes("system", base="")
 _encode = msgspec.json.Encoder().encode
@@ -33,6 +33,8 @@ async def ready(call: Call) -> Reply:
         answer.agentkit = call.context.agentkit.view()
     if (state := call.engine.audit.state) is not None:
         answer.audit = AuditState(checkpoint_at=moment_or_none(state.at), problem=state.problem)
+    logs = call.engine.logs.state
+    answer.logs = LogStoreState(problem=logs.problem, dropped=logs.dropped)
     body = _encode(answer)
     return Answer(503 if reasons else 200, body)
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
+from opscore.channels.agent_logs import said
 from opscore.channels.attempts import attempt_view, report_of, verdict_view
 from opscore.channels.documents import check_depth, malformed, refused_value
 from opscore.channels.peer import Receive, Send
 from opscore.core.access import Principal
 from opscore.core.errors import Invalid, NotFound, OpsCoreError, Refusal, StaleAttempt, Unavailable
+from opscore.core.logs import LogRecord
 from opscore.core.types import Micros
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.wire import stream as wire
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from opscore.engine.lifecycle import Connection, Lifecycle
     from opscore.engine.orchestration import Orchestration
 
-log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("opscore.agent")
-
 
 HELLO_SECONDS = 10.0
 SETTLES_IN_FLIGHT = 64
@@ -37,7 +36,6 @@ BYTES_PER_MESSAGE = 1024 * 1024
 WAITING_LIMIT = 20_000
 _MIDWAY = {Invalid.status: 1007, Unavailable.status: 1013}
 """The close codes of RFC 6455 that say what a refusal after the hello means."""
-LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(wire.AgentMessage).decode
 
@@ -50,13 +48,15 @@ class Dropped(OpsCoreError):
 class Terms:
     """What all connections of a server share: the verbs, the time, and the bounds.
 
-    `describe` turns any exception into a problem document, and logs crashes.
+    `describe` turns any exception into a problem document, and logs crashes; `keep` takes agents'
+    log records.
     """
 
     lifecycle: Lifecycle
     orchestration: Orchestration
     now: Callable[[], Micros]
     describe: Callable[[Exception], Problem]
+    keep: Callable[[LogRecord], object]
     lease_seconds: float
     silence_seconds: float
     payload_limit: int
@@ -225,7 +225,8 @@ class InstanceStream:
                 case wire.Progress():
                     await self._progress(message)
                 case wire.Log():
-                    self._log(message)
+                    at = self._terms.now()
+                    self._terms.keep(said(message, self._namespace, self.agent_id, at))
                 case wire.Draining():
                     self._connected.ready(0)
                 case wire.Hello():
@@ -272,17 +273,6 @@ class InstanceStream:
             )
         except (StaleAttempt, NotFound):
             self._put(wire.Stale(attempts=[(message.task_id, message.attempt)]))
-
-    def _log(self, message: wire.Log) -> None:
-        level = message.level if message.level in LEVELS else "info"
-        getattr(log, level)(
-            message.message[:4096],
-            namespace=self._namespace,
-            agent_id=self.agent_id,
-            task_id=message.task_id,
-            attempt=message.attempt,
-            fields=sorted(message.fields)[:50],
-        )
 
     async def _begin_settle(self, message: wire.Settle) -> None:
         """Settle beside further reading, so that the commits of several messages are shared."""

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "usage": ("opscore.cli.usage:usage", "Sum up tokens and cost."),
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
+    "log": ("opscore.cli.log:app", "Show what agents and the server said; search it."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
     "audit": ("opscore.cli.audit:app", "The audit: who changed what by order."),

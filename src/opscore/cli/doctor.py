@@ -111,7 +111,7 @@ async def _server(common: Common) -> Finding:
 
 
 async def _told(common: Common) -> list[Finding]:
-    """What the server that answers says of AgentKit and of its audit, when it has them."""
+    """What the server that answers says of AgentKit, its audit and its log records."""
     from opscore.cli.remote import connect
 
     try:
@@ -121,7 +121,7 @@ async def _told(common: Common) -> list[Finding]:
         return []
     return [
         find(ready[name])
-        for name, find in (("agentkit", _agentkit), ("audit", _audit))
+        for name, find in (("agentkit", _agentkit), ("audit", _audit), ("logs", _logs))
         if ready.get(name)
     ]
 
@@ -135,6 +135,21 @@ def _audit(told: Any) -> Finding:
         return ok("audit", f"last checkpoint {at}")
     found = f"no checkpoint: {told['problem']}; the last one: {at}"
     return warn("audit", found, "see OPSCORE_AUDIT_CHECKPOINT in docs/operations.md")
+
+
+def _logs(told: Any) -> Finding:
+    """How the log store is."""
+    from opscore.cli.checks import ok, warn
+
+    dropped = told["dropped"]
+    if told["problem"] is not None:
+        todo = "free some disk, or move the damaged file away; the server goes on by itself"
+        return warn("logs", told["problem"], todo)
+    if dropped:
+        return warn(
+            "logs", f"{dropped} records were dropped", "they came faster than they are kept"
+        )
+    return ok("logs", "every record was kept")
 
 
 def _agentkit(told: Any) -> Finding:

@@ -47,6 +47,9 @@ def _leaf(path: tuple[str, ...], app: App) -> Iterator[str]:
     options = [one for one in arguments if not _positional(one)]
     yield f"Usage: {' '.join(path)} {' '.join([*map(_word, words), '[OPTIONS]'])}"
     yield from ("", *_description(app))
+    if commands := list(app):
+        yield from ("", "Commands:")
+        yield from (_entry(name, _summary(app[name])) for name in commands)
     if words:
         yield from ("", "Arguments:")
         yield from (_entry(_word(one), _explain(one)) for one in words)

@@ -39,6 +39,9 @@ COLOURS = {
     "fail": "31",
     "offline": "31",
     "cancelled": "35",
+    "debug": "2",
+    "warning": "33",
+    "critical": "31",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +20,8 @@ from opscore.cli.settings import (
     DEFAULT_KEY_CONNECTIONS,
     DEFAULT_KEY_REQUESTS,
     DEFAULT_LEASE_SECONDS,
+    DEFAULT_LOG_DAYS,
+    DEFAULT_LOG_MIB,
     DEFAULT_PAYLOAD_LIMIT,
     DEFAULT_PORT,
     AgentKitUrl,
@@ -29,6 +32,8 @@ from opscore.cli.settings import (
     KeyConnections,
     KeyRequests,
     LeaseSeconds,
+    LogDays,
+    LogMib,
     OutgoingAllow,
     PayloadLimit,
     Port,
@@ -41,6 +46,7 @@ from opscore.cli.settings import template_env as allowed_env
 
 if TYPE_CHECKING:
     from opscore.api.settings import ServerSettings
+    from opscore.core.logs import Retention
     from opscore.engine.engine import Engine
     from opscore.outgoing.addresses import Rules
 
@@ -75,6 +81,8 @@ def serve(
     key_connections: KeyConnections = DEFAULT_KEY_CONNECTIONS,
     template_env: TemplateEnv = "",
     audit_checkpoint: AuditCheckpoint = None,
+    log_days: LogDays = DEFAULT_LOG_DAYS,
+    log_mib: LogMib = DEFAULT_LOG_MIB,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -93,6 +101,7 @@ def serve(
     )
     _check_bounds("a key's share", key_requests, SHARE_BOUNDS, "a second (OPSCORE_KEY_REQUESTS)")
     _check_bounds("a key's share", key_connections, SHARE_BOUNDS, "(OPSCORE_KEY_CONNECTIONS)")
+    retention = _retention(log_days, log_mib)
     from opscore.api.settings import ServerSettings
     from opscore.telemetry.logs import configure
 
@@ -109,7 +118,7 @@ def serve(
     )
     plan = Plan(settings, database_url, workflows_dir, lease_seconds, payload_limit)
     outgoing = rules(outgoing_allow)
-    plan = replace(plan, outgoing=outgoing, template_env=template_env)
+    plan = replace(plan, outgoing=outgoing, template_env=template_env, log_retention=retention)
     start(replace(plan, audit_checkpoint=_checked_checkpoint(audit_checkpoint, outgoing)))
 
 
@@ -162,6 +171,14 @@ def _check_bounds(what: str, given: float, bounds: tuple[float, float], unit: st
         raise usage(f"{what} cannot be {given:g}", f"{least:,.0f} to {most:,.0f} {unit}")
 
 
+def _retention(days: float, mebibytes: int) -> Retention:
+    from opscore.core.logs import Retention
+
+    _check_bounds("keeping log records", days, (0.01, 3650), "days (OPSCORE_LOG_DAYS)")
+    _check_bounds("their store", mebibytes, (16, 1_048_576), "MiB (OPSCORE_LOG_MIB)")
+    return Retention(days * 86_400, mebibytes * 1024 * 1024)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to start. `follow_folder`: apply a template again whenever it is saved."""
@@ -174,6 +191,7 @@ class Plan:
     outgoing: Rules | None = None
     template_env: str = ""
     audit_checkpoint: str | None = None
+    log_retention: Retention | None = None
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -197,12 +215,16 @@ async def _serve(plan: Plan) -> Stop | None:
     """The refusal is returned, not raised: the task group would wrap it."""
     from opscore.api.server import run
     from opscore.core.errors import OpsCoreError
+    from opscore.telemetry.log_store import kept
 
     folder = WorkflowFolder(plan.workflows_dir) if plan.workflows_dir else None
     opened: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
 
+    listening = ExitStack()
+
     async def open_engine() -> Engine:
         engine = await _open(plan, folder)
+        listening.enter_context(kept(engine.debugging.keep))
         opened.set_result(engine)
         return engine
 
@@ -213,11 +235,13 @@ async def _serve(plan: Plan) -> Stop | None:
         except OpsCoreError as refused:
             return failure(str(refused))
         finally:
+            listening.close()
             follower.cancel()
     return None
 
 
 async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
+    from opscore.core.logs import Retention
     from opscore.engine.engine import Engine
     from opscore.engine.settings import Settings
 
@@ -226,6 +250,7 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
         payload_limit=plan.payload_limit,
         template_env=allowed_env(plan.template_env),
         audit_checkpoint=plan.audit_checkpoint,
+        log_retention=plan.log_retention or Retention(),
         development=plan.settings.development,
         outgoing=plan.outgoing or rules(""),
     )

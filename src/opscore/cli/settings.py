@@ -27,6 +27,8 @@ DEFAULT_LEASE_SECONDS = 15.0
 DEFAULT_PAYLOAD_LIMIT = 262_144
 DEFAULT_KEY_REQUESTS = 10_000
 DEFAULT_KEY_CONNECTIONS = 20_000
+DEFAULT_LOG_DAYS = 14.0
+DEFAULT_LOG_MIB = 2048
 SETTINGS_FILE = "opscore.toml"
 FILE_KEYS = frozenset(
     {
@@ -47,6 +49,8 @@ FILE_KEYS = frozenset(
         "key_connections",
         "template_env",
         "audit_checkpoint",
+        "log_days",
+        "log_mib",
     }
 )
 
@@ -108,6 +112,12 @@ KeyConnections = Annotated[
     Parameter(
         env_var="OPSCORE_KEY_CONNECTIONS", help="How many connections one key may hold open."
     ),
+]
+LogDays = Annotated[
+    float, Parameter(env_var="OPSCORE_LOG_DAYS", help="How many days log records are kept.")
+]
+LogMib = Annotated[
+    int, Parameter(env_var="OPSCORE_LOG_MIB", help="How large their store may become, in MiB.")
 ]
 TemplateEnv = Annotated[
     str,

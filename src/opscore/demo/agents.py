@@ -24,10 +24,10 @@ from opscore.sdk import Agent, Fatal, Retryable, Task
 
 _T = TypeVar("_T")
 
-scanner = Agent("scanner", max_in_flight=1)
-measurer = Agent("measurer", max_in_flight=4)
-careful_measurer = Agent("careful-measurer", max_in_flight=2)
-reporter = Agent("reporter", max_in_flight=2)
+scanner = Agent("scanner", max_in_flight=1, capture_output=True)
+measurer = Agent("measurer", max_in_flight=4, capture_output=True)
+careful_measurer = Agent("careful-measurer", max_in_flight=2, capture_output=True)
+reporter = Agent("reporter", max_in_flight=2, capture_output=True)
 
 # All results together are one task's input. Without its path, a result takes 91 bytes on average
 # over the standard library; the rest is room for the ranking.

@@ -6,23 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
-from opscore.core.errors import Conflict
+from opscore.core.errors import Conflict, Invalid
 from opscore.core.limits import Shut
-from opscore.core.types import DEFAULT_NAMESPACE, SECOND, Micros, session_id_of
+from opscore.core.logs import LEVELS, SERVER, LogRecord, LogSearch
+from opscore.core.types import (
+    DEFAULT_NAMESPACE,
+    SECOND,
+    SYSTEM,
+    Actor,
+    Micros,
+    session_id_of,
+)
 from opscore.debugging.slowest import Slowest
 from opscore.debugging.spans import Span
 from opscore.debugging.usage import Spent
+from opscore.engine.audit import ordered
 from opscore.engine.explanations import Explanations, WhyRecord
-from opscore.engine.records import SessionRecord, TaskRecord
+from opscore.engine.logs import Forgotten, Logs
+from opscore.engine.operation_log import operation_record, say
+from opscore.engine.records import Paged, SessionRecord, TaskRecord
 from opscore.engine.traces import GroupBy, SessionTrace, Traces
+from opscore.engine.writer import Nothing, Writer
 from opscore.store.store import Store
 
 OPEN_TRACES = 10_000
 HOUR = 3600 * SECOND
-
-log = structlog.get_logger("opscore.operations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +60,84 @@ class Debugging:
     """The verbs of the third subsystem."""
 
     def __init__(
-        self, store: Store, sessions: Sessions, explanations: Explanations, traces: Traces
+        self,
+        store: Store,
+        writer: Writer,
+        sessions: Sessions,
+        explanations: Explanations,
+        traces: Traces,
+        logs: Logs,
     ) -> None:
         self._store = store
+        self._writer = writer
         self._traces = traces
+        self._logs = logs
         self._sessions = sessions
         self._explanations = explanations
         self._open: dict[tuple[str, str], tuple[str, Micros]] = {}
 
     async def log_operation(
-        self, operation: str, context: Mapping[str, Any] | None = None, *, level: str = "info"
+        self,
+        operation: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        level: str = "info",
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
-        """Write one structured record.
+        """Write one structured record: to the server's own log, and to the log store.
 
         `context` holds plain values; ids under their usual names (`agent_id`, `session_id`,
-        `task_id`, `attempt`, `trace_id`).
+        `task_id`, `attempt`, `trace_id`, `span_id`), `error_type`, `error_code`, `actor` and
+        `message` become fields of the record. Raises Invalid for a level that is none.
         """
-        log.log(_LEVELS.get(level, _LEVELS["info"]), operation, **(context or {}))
+        if level not in LEVELS:
+            raise Invalid(f"{level!r} is not a level: {', '.join(LEVELS)}")
+        told = {"namespace": namespace, **(context or {})}
+        record = operation_record(self._store.now(), operation, level, told)
+        self._logs.put(record)
+        say(record)
+
+    def keep(self, operation: str, level: str, told: Mapping[str, Any]) -> None:
+        """Put a record of the server itself into the log store; from every thread."""
+        self._logs.put(operation_record(self._store.now(), operation, level, told))
+
+    async def search_logs(
+        self,
+        search: LogSearch,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        newest_first: bool = True,
+    ) -> Paged[LogRecord]:
+        """A page of log records. Raises Invalid for a cursor that is none, Unavailable."""
+        return await self._logs.search(
+            search, cursor=_place(cursor), limit=limit, newest_first=newest_first
+        )
+
+    async def forget_logs(
+        self,
+        *,
+        seconds: float | None = None,
+        most_bytes: int | None = None,
+        dry_run: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
+        everywhere: bool = True,
+        actor: Actor = SYSTEM,
+    ) -> Forgotten:
+        """Delete old log records, `everywhere` or only those of `namespace`: see `Logs.forget`.
+
+        Raises Unavailable.
+        """
+        only = None if everywhere else namespace
+        done = await self._logs.forget(
+            seconds=seconds, most_bytes=most_bytes, namespace=only, dry_run=dry_run
+        )
+        if not dry_run and (done.outdated or done.oversized):
+            counts = {"outdated": done.outdated, "oversized": done.oversized}
+            whose = SERVER if everywhere else namespace
+            note = ordered(actor, "log.deleted", namespace, whose, **counts)
+            await self._writer.submit(Nothing(), note)
+        return done
 
     async def why(self, any_id: str, *, namespace: str = DEFAULT_NAMESPACE) -> WhyRecord:
         """What a session, or a task, waits for, since when, and who holds it up.
@@ -137,4 +206,9 @@ class Debugging:
         return TraceRecord(trace_id, task_id, started_at, ended_at, spans)
 
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+def _place(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise Invalid("The cursor is not one that a page of log records gave.")
+    return int(cursor)

@@ -32,7 +32,9 @@ from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
 from opscore.engine.keys import Keys
 from opscore.engine.lifecycle import Lifecycle
+from opscore.engine.logs import Logs
 from opscore.engine.measuring import Measuring
+from opscore.engine.operation_log import OperationLog
 from opscore.engine.orchestration import Orchestration
 from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
@@ -40,6 +42,7 @@ from opscore.engine.repeats import FORGET_SECONDS, Repeats
 from opscore.engine.review import review
 from opscore.engine.schedules import ScheduleBook
 from opscore.engine.settings import Settings
+from opscore.engine.shipping import Shipping
 from opscore.engine.sweeper import Sweeper
 from opscore.engine.tools import Tools
 from opscore.engine.traces import Traces
@@ -49,6 +52,7 @@ from opscore.engine.writer import Writer
 from opscore.expressions import CelExpressions
 from opscore.outgoing.request import Outgoing
 from opscore.outgoing.signing import Signing
+from opscore.store.log_file import LogFile
 from opscore.store.sqlite import SqliteStore
 from opscore.store.store import Store
 from opscore.telemetry.measures import Measures
@@ -112,18 +116,26 @@ class Engine:
         self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
-        self.debugging = Debugging(
-            store, self.orchestration, self._explanations(), Traces(store, self._views, registry)
-        )
+        log_file = LogFile(store.url, f"{id(store):x}")
+        self.logs = Logs(log_file, store.now, settings.log_retention)
+        self._operations = OperationLog(self.logs.put, registry)
+        self.shipping = Shipping(self.logs.put, registry)
+        self._registry = registry
+        self.debugging = self._debugging()
         self._relay = Relay(store, self._writer, clock, ids, chance.random)
         self._sweeper = self._new_sweeper(chance)
-        self._registry = registry
         self._group: asyncio.TaskGroup | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._cycles: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+
+    def _debugging(self) -> Debugging:
+        traces = Traces(self.store, self._views, self._registry)
+        return Debugging(
+            self.store, self._writer, self.orchestration, self._explanations(), traces, self.logs
+        )
 
     def _callbacks(self, chance: random.Random) -> Callbacks:
         return Callbacks(
@@ -206,13 +218,18 @@ class Engine:
         try:
             root = await store.keep_secret("signing", secrets.token_hex(32))
             engine = cls(store, clock, chance, settings, Signing(bytes.fromhex(root)))
-            await engine._start()
+            try:
+                await engine._start()
+            except BaseException:
+                await engine.logs.close()
+                raise
         except BaseException:
             await store.close()
             raise
         return engine
 
     async def _start(self) -> None:
+        self.logs.start()
         for row in await self.store.templates():
             self._templates.add(row)
         # Attempts in flight get a whole lease from now: that nobody could be heard while no server
@@ -334,6 +351,7 @@ class Engine:
         self._sweeper.committed(unit)
         self._relay.committed(unit)
         self.callbacks.committed(unit)
+        self._operations.committed(unit)
         self.feed.published(unit, first_position)
         self.hooks.committed(unit, first_position)
 
@@ -366,6 +384,7 @@ class Engine:
         await asyncio.wait({running})
         await self.audit.tend(closing=True)
         await self.outgoing.close()
+        await self.logs.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from opscore.core.logs import Retention
 from opscore.core.types import SECOND, Micros
 from opscore.outgoing.addresses import Rules
 
@@ -17,6 +18,7 @@ class Settings:
     `outgoing` says which addresses of agents and callbacks may be called. `template_env`: the
     environment variables that templates may read, None for one that is not set. `audit_checkpoint`:
     the file or the http(s) URL that is told every minute how far the audit has come.
+    `log_retention`: how long log records are kept, and how large their store may become.
     """
 
     lease_seconds: float = 15.0
@@ -27,6 +29,7 @@ class Settings:
     outgoing: Rules = field(default_factory=Rules)
     template_env: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     audit_checkpoint: str | None = None
+    log_retention: Retention = field(default_factory=Retention)
 
     @property
     def lease(self) -> Micros:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SessionFailed,
         SignatureRefused,
     )
+    from opscore.sdk.logs import TaskLog
     from opscore.sdk.run import Run
     from opscore.sdk.signatures import verify
     from opscore.sdk.sync import SyncClient, SyncRun
@@ -44,6 +45,7 @@ __all__ = [
     "SyncClient",
     "SyncRun",
     "Task",
+    "TaskLog",
     "verify",
 ]
 
@@ -54,6 +56,7 @@ _HOMES = {
     "SyncClient": "sync",
     "SyncRun": "sync",
     "Task": "task",
+    "TaskLog": "logs",
     "verify": "signatures",
 }
 

@@ -10,10 +10,12 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any, TypeVar, get_args
 
 from opscore.sdk.capability import Capability
+from opscore.sdk.logs import captured
 from opscore.sdk.server import Server
 from opscore.sdk.serving import Plan, Serving, Transport
 from opscore.wire.agent import RegisterAgent
@@ -32,7 +34,8 @@ class Agent:
     `namespace` default to `OPSCORE_URL`, `OPSCORE_API_KEY` and `OPSCORE_NAMESPACE`.
     `instance_id`: this process; made up when left out, and never to be shared by two processes.
     `transport`: `stream` (a WebSocket), `poll` (plain HTTP), or `auto`: the WebSocket unless
-    something between here and the server refuses it.
+    something between here and the server refuses it. `capture_output`: what tasks print goes to
+    the server's log store as well, under their ids; only with `run`.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Agent:
         namespace: str | None = None,
         instance_id: str | None = None,
         transport: Transport = "stream",
+        capture_output: bool = False,
     ) -> None:
         if not 1 <= max_in_flight <= 10_000:
             raise ValueError(f"max_in_flight is between 1 and 10,000, not {max_in_flight}")
@@ -63,6 +67,7 @@ class Agent:
         self.instance_id = instance_id or _made_up_instance()
         self._server = (url, api_key, namespace)
         self._transport: Transport = transport
+        self._capture_output = capture_output
         self._capabilities: dict[str, Capability] = {}
         self._serving: Serving | None = None
 
@@ -103,7 +108,10 @@ class Agent:
             logging.basicConfig(
                 level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
             )
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with ExitStack() as stack:
+            if self._capture_output:
+                stack.enter_context(captured())
+            runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
             runner.run(self._serve_until_signal(drain_seconds))
 
     async def serve(self) -> None:

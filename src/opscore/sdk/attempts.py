@@ -19,7 +19,7 @@ from msgspec import UNSET
 from opscore.sdk import outcome
 from opscore.sdk.capability import Capability
 from opscore.sdk.outbox import Outbox
-from opscore.sdk.task import Task
+from opscore.sdk.task import Task, running
 from opscore.sdk.threads import Threads
 from opscore.wire.agent import Attempt
 from opscore.wire.stream import Log, Progress
@@ -194,9 +194,7 @@ class Attempts:
         if capability is None:
             self._settle(held, self._unknown(held.attempt))
             return
-        # A thread looks at the task's flag; a coroutine that takes no task needs none.
-        if capability.wants_task or not capability.is_async:
-            held.task = Task(held.attempt, self)
+        held.task = Task(held.attempt, self)
         if capability.is_async:
             held.work = self._group.create_task(self._work(held, capability))
         else:
@@ -225,6 +223,7 @@ class Attempts:
 
     async def _work(self, held: Held, capability: Capability) -> None:
         attempt = held.attempt
+        running.set(held.task)
         try:
             arguments = capability.arguments(attempt.input, held.task)
             value = await capability.function(**arguments)
@@ -240,6 +239,7 @@ class Attempts:
 
     def _work_in_thread(self, held: Held, capability: Capability) -> None:
         attempt = held.attempt
+        running.set(held.task)
         try:
             if held.stopped is not None:
                 settlement = outcome.failed(attempt, "cancelled", held.stopped)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import cast
 
 from opscore.sdk.attempts import Attempts
 from opscore.sdk.calls import Calls
@@ -14,6 +16,7 @@ from opscore.sdk.errors import OpsCoreProblem, ServerUnreachable
 from opscore.sdk.outbox import Outbox
 from opscore.sdk.server import segment
 from opscore.wire.agent import Claimed, ClaimTasks
+from opscore.wire.log import LevelWord, ShipLogs, ShippedRecord
 from opscore.wire.stream import Log, Progress
 from opscore.wire.task import AttemptProgress, SettleTasks, Verdicts
 
@@ -21,6 +24,7 @@ logger = logging.getLogger("opscore.agent")
 
 WAIT_SECONDS = 20.0
 MAX_CLAIM = 500
+SHIPPED_AT_ONCE = 500
 
 
 class Polling:
@@ -75,16 +79,38 @@ class Polling:
                 body = SettleTasks(settlements=settlements)
                 answer = await self._calls.post("/task/settle", body, Verdicts)
                 self._attempts.verdicts(answer.verdicts)
-            for note in self._outbox.take_notes():
-                await self._note(note)
+            await self._say(self._outbox.take_notes())
 
-    async def _note(self, note: Progress | Log) -> None:
-        if isinstance(note, Log):
-            # Records are shipped over the stream only; here they stay in the agent's own log.
-            logger.info("%s %s (%s)", note.message, note.fields or "", note.task_id)
-            return
+    async def _say(self, notes: Sequence[Progress | Log]) -> None:
+        records = [_shipped(note) for note in notes if isinstance(note, Log)]
+        for start in range(0, len(records), SHIPPED_AT_ONCE):
+            body = ShipLogs(agent=self._agent_id, records=records[start : start + SHIPPED_AT_ONCE])
+            try:
+                await self._calls.send("POST", "/log", body=body)
+            except OpsCoreProblem as problem:
+                logger.debug("log records not taken: %s", problem)
+        for note in notes:
+            if isinstance(note, Progress):
+                await self._progress(note)
+
+    async def _progress(self, note: Progress) -> None:
         body = AttemptProgress(attempt=note.attempt, fraction=note.fraction, message=note.message)
         try:
             await self._calls.send("POST", f"/task/{segment(note.task_id)}/progress", body=body)
         except OpsCoreProblem as problem:
             logger.debug("progress of %s not taken: %s", note.task_id, problem)
+
+
+def _shipped(note: Log) -> ShippedRecord:
+    return ShippedRecord(
+        message=note.message,
+        level=cast("LevelWord", note.level),
+        operation=note.operation,
+        at=note.at,
+        task_id=note.task_id,
+        attempt=note.attempt,
+        trace_id=note.trace_id,
+        span_id=note.span_id,
+        error_type=note.error_type,
+        context=note.fields,
+    )

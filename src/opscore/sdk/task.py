@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from datetime import datetime
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +16,8 @@ from opscore.wire.stream import Log, Progress
 from opscore.wire.task import Usage
 
 MAX_TEXT = 4096
+TRACE_PARTS = 4
+"""Of a W3C `traceparent`: version, trace id, span id, flags."""
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
@@ -161,23 +164,42 @@ class Task:
         return _SENT
 
     def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
-        """Record a message with fields under this attempt's session and task.
+        """Record a message with fields under this attempt's session, task and trace.
 
         `level`: debug, info, warning, error or critical. A field that JSON cannot say is recorded
-        as its text.
+        as its text. Kept in the server's log store; it never waits for the network.
         """
         if level not in LEVELS:
             raise ValueError(f"{level!r} is not a level: {', '.join(sorted(LEVELS))}")
-        if self._reporter is not None:
-            self._reporter.report(
-                Log(
-                    task_id=self.task_id,
-                    attempt=self.attempt,
-                    level=level,
-                    message=message,
-                    fields=msgspec.to_builtins(fields, enc_hook=str, str_keys=True),
-                )
+        self.record("log", message, level, fields)
+
+    def record(
+        self,
+        operation: str,
+        message: str,
+        level: str,
+        fields: Mapping[str, Any],
+        *,
+        error_type: str | None = None,
+    ) -> None:
+        """As `log`, for what is more than a message: `operation` says what was done."""
+        if self._reporter is None:
+            return
+        parts = self.traceparent.split("-")
+        self._reporter.report(
+            Log(
+                task_id=self.task_id,
+                attempt=self.attempt,
+                level=level,
+                message=message,
+                fields=msgspec.to_builtins(fields, enc_hook=str, str_keys=True),
+                operation=operation,
+                trace_id=parts[1] if len(parts) == TRACE_PARTS else None,
+                span_id=parts[2] if len(parts) == TRACE_PARTS else None,
+                error_type=error_type,
+                at=datetime.now(UTC).isoformat(),
             )
+        )
 
     def usage(
         self,
@@ -208,6 +230,10 @@ class Task:
     def _stop_if_cancelled(self) -> None:
         if self._reason is not None and (self._reporter is None or self._reporter.in_thread()):
             raise Cancelled(self._reason)
+
+
+running: ContextVar[Task | None] = ContextVar("opscore_task", default=None)
+"""The attempt that the present code works on: that of its coroutine, or of its thread."""
 
 
 def shorten(text: str) -> str:

@@ -121,13 +121,21 @@ class AuditState(Output):
     problem: str | None
 
 
+class LogStoreState(Output):
+    """The log store in `GET /ready`: what is wrong with it, and how many records it lost."""
+
+    problem: str | None
+    dropped: int
+
+
 class Readiness(Output):
     """`GET /ready`: whether work is taken, and if not, why. AgentKit being away is no reason.
 
-    Nor is a checkpoint of the audit that could not be written.
+    Nor is a checkpoint of the audit that could not be written, nor a log store that is broken.
     """
 
     ready: bool
     reasons: list[str] = []
     agentkit: AgentKitView | msgspec.UnsetType = msgspec.UNSET
     audit: AuditState | msgspec.UnsetType = msgspec.UNSET
+    logs: LogStoreState | None = None

@@ -44,14 +44,24 @@ class Progress(FromAgent, tag="progress"):
     message: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 
 
-class Log(FromAgent, tag="log"):
-    """A log record from inside an attempt."""
+class Log(FromAgent, tag="log", omit_defaults=True):
+    """A log record of the agent; one from inside an attempt names it.
 
-    task_id: str
-    attempt: int
+    `operation` says what was done in a word or two; `at` is the time by the agent's clock. An unknown
+    level counts as `info`.
+    """
+
+    task_id: str = ""
+    attempt: int = 0
     level: str = "info"
     message: str = ""
     fields: dict[str, Any] = {}
+    operation: str = "log"
+    trace_id: str | None = None
+    span_id: str | None = None
+    error_type: str | None = None
+    error_code: str | None = None
+    at: str | None = None
 
 
 class Settle(FromAgent, tag="settle"):

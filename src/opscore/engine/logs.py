@@ -1,0 +1,359 @@
+"""The log records of this server: kept off the hot path, found again, followed.
+
+Whoever has something to say puts it into a bounded queue and goes on; a thread writes the queue
+down in batches. Records are words about the work, not the work: when the store cannot keep up, or
+cannot be used, they are dropped and counted, and nothing waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from opscore.core.errors import Unavailable
+from opscore.core.logs import LEVELS, MESSAGE_LIMIT, LogRecord, LogSearch, Retention
+from opscore.core.types import SECOND, Micros
+from opscore.engine.records import Paged
+from opscore.store.log_file import LogFile
+from opscore.telemetry.logs import SECRET_NAMES
+
+T = TypeVar("T")
+_Order = Callable[["Unavailable | None"], None]
+"""Work for the thread that writes; given a refusal, it is not carried out."""
+
+RETRY_AFTER = 5.0
+WAITING_LIMIT = 10_000
+CALM_LIMIT = WAITING_LIMIT // 2
+"""From this length on there is room for warnings and errors only."""
+AT_ONCE = 1_000
+GATHER_SECONDS = 0.02
+"""How long the first record of a batch waits for others."""
+RETRY_SECONDS = 1.0
+TIDY_SECONDS = 60.0
+KEPT_UP_SECONDS = 2.0
+"""How long a search waits until what was put before it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """How the log store is: what is wrong (None: nothing), and how many records it lost."""
+
+    problem: str | None
+    dropped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a clean-up deleted, or would delete."""
+
+    outdated: int
+    oversized: int
+    dry_run: bool
+
+
+class Logs:
+    """Keeps, finds and forgets log records. `put` may be called from every thread."""
+
+    def __init__(self, file: LogFile, now: Callable[[], Micros], retention: Retention) -> None:
+        self._file = file
+        self._now = now
+        self._retention = retention
+        self._waiting: deque[LogRecord] = deque()
+        self._dropped: dict[str, int] = {}
+        self._dropped_ever = 0
+        self._put = self._done = 0
+        self._problem: str | None = None
+        self._filled, self._stop = threading.Event(), threading.Event()
+        self._kept = threading.Condition()
+        self._tidied_at: Micros = 0
+        self._opened = False
+        self._suspect = False
+        """The reading side complained: the writing side looks at the file anew."""
+        self._orders: deque[_Order] = deque()
+        self._thread = threading.Thread(target=self._run, name="opscore-logs", daemon=True)
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="opscore-logs-read")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._followers: set[asyncio.Event] = set()
+
+    def start(self) -> None:
+        """Begin to keep; called on the loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Keep what waits, and end. Idempotent."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._filled.set()
+        loop = asyncio.get_running_loop()
+        if self._loop is not None:
+            await loop.run_in_executor(self._readers, self._thread.join)
+        await loop.run_in_executor(self._readers, self._file.close_reader)
+        self._readers.shutdown()
+
+    # Keeping
+
+    def put(self, record: LogRecord) -> bool:
+        """Keep a record soon; False when there is no room and it is dropped. Never waits."""
+        waiting = len(self._waiting)
+        if waiting >= CALM_LIMIT and (
+            waiting >= WAITING_LIMIT or LEVELS[record.level] < LEVELS["warning"]
+        ):
+            self._drop(record.namespace, 1)
+            return False
+        self._waiting.append(_bounded(record))
+        self._put += 1
+        if not self._filled.is_set():
+            self._filled.set()
+        return True
+
+    def _drop(self, namespace: str, count: int) -> None:
+        with self._kept:
+            self._dropped[namespace] = self._dropped.get(namespace, 0) + count
+            self._dropped_ever += count
+
+    @property
+    def state(self) -> LogState:
+        """How it goes."""
+        return LogState(self._problem, self._dropped_ever, len(self._waiting))
+
+    def _run(self) -> None:
+        self._turn()
+        while not self._stop.is_set():
+            if self._problem is None:
+                self._filled.wait(TIDY_SECONDS)
+                self._stop.wait(GATHER_SECONDS)
+            else:
+                self._stop.wait(RETRY_SECONDS)
+            self._filled.clear()
+            self._turn()
+        self._turn()
+        self._file.close_writer()
+
+    def _turn(self) -> None:
+        try:
+            if self._suspect:
+                self._suspect = False
+                self._file.close_writer()
+            self._file.open(self._now())
+            self._keep_all()
+            self._tidy()
+            self._problem = None
+            self._opened = True
+        except Unavailable as refusal:
+            self._problem = refusal.detail
+            while self._orders:
+                self._orders.popleft()(refusal)
+        with self._kept:
+            self._kept.notify_all()
+
+    def _keep_all(self) -> None:
+        while self._waiting or self._orders:
+            while self._orders:
+                self._orders[0](None)
+                self._orders.popleft()
+            began = self._now()
+            batch = [self._waiting[n] for n in range(min(AT_ONCE, len(self._waiting)))]
+            self._file.append([*batch, *self._drops_told()])
+            for _ in batch:
+                self._waiting.popleft()
+            with self._kept:
+                self._done += len(batch)
+                self._kept.notify_all()
+            self._tell()
+            # A burst may take half of a processor, not more: the engine needs it.
+            self._stop.wait((self._now() - began) / SECOND)
+
+    def _drops_told(self) -> list[LogRecord]:
+        """That records were dropped is a record too."""
+        with self._kept:
+            dropped, self._dropped = self._dropped, {}
+        return [_drop_record(self._now(), each, count) for each, count in dropped.items()]
+
+    def _tidy(self) -> None:
+        """Delete what is too old or too much, a little at a time; new records go first."""
+        now = self._now()
+        if now - self._tidied_at < TIDY_SECONDS * SECOND:
+            return
+        before = now - round(self._retention.seconds * SECOND)
+        while self._file.forget(before, self._retention.most_bytes):
+            if self._waiting or self._stop.is_set():
+                self._filled.set()
+                return
+        self._tidied_at = now
+
+    def kept_up(self, seconds: float = KEPT_UP_SECONDS) -> None:
+        """Wait, in a thread, until what was put before is kept, or given up for now."""
+        wanted = self._put
+        with self._kept:
+            self._kept.wait_for(
+                lambda: (self._opened and self._done >= wanted) or self._problem is not None,
+                seconds,
+            )
+
+    # Finding
+
+    async def search(
+        self, search: LogSearch, *, cursor: int | None, limit: int, newest_first: bool = True
+    ) -> Paged[LogRecord]:
+        """A page of records by id; the cursor is the id of the last one of the page before.
+
+        Raises Unavailable when the store cannot be used.
+        """
+        if cursor is not None:
+            place = {"before": cursor} if newest_first else {"after": cursor}
+            search = replace(search, **place)
+        found = await self._read(
+            lambda: self._file.search(search, limit + 1, newest_first=newest_first)
+        )
+        more = str(found[limit - 1].log_id) if len(found) > limit else None
+        return Paged(tuple(found[:limit]), more)
+
+    async def count(self, search: LogSearch) -> int:
+        """How many records a search finds. Raises Unavailable."""
+        return await self._read(lambda: self._file.count(search))
+
+    async def newest_but(self, search: LogSearch, number: int) -> int:
+        """The id of the record behind the `number` newest that are found. Raises Unavailable."""
+        return await self._read(lambda: self._file.newest_but(search, number))
+
+    async def newest(self) -> int:
+        """The id of the newest record of all. Raises Unavailable."""
+        return await self._read(self._file.newest)
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        def in_thread() -> T:
+            self.kept_up()
+            if self._problem is not None:
+                raise self._refusal(self._problem)
+            try:
+                return read()
+            except Unavailable as refusal:
+                self._problem, self._suspect = refusal.detail, True
+                self._filled.set()
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, in_thread)
+
+    # Forgetting
+
+    async def forget(
+        self,
+        *,
+        seconds: float | None = None,
+        most_bytes: int | None = None,
+        namespace: str | None = None,
+        dry_run: bool = False,
+    ) -> Forgotten:
+        """Delete records older than so many seconds, and the oldest beyond so many bytes.
+
+        What is not said is as the retention has it. With a namespace: only its records, and by age
+        only. Raises Unavailable.
+        """
+        kept = self._retention.seconds if seconds is None else seconds
+        most = self._retention.most_bytes if most_bytes is None else most_bytes
+        if namespace is not None:
+            most = sys.maxsize
+        before = self._now() - round(kept * SECOND)
+
+        def work() -> Forgotten:
+            old, over = self._file.outdated(before, most, namespace)
+            if not dry_run:
+                while self._file.forget(before, most, namespace):
+                    continue
+            return Forgotten(old, over, dry_run)
+
+        return await self._ordered(work)
+
+    async def _ordered(self, work: Callable[[], T]) -> T:
+        """Do something on the thread that writes."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def carry_out(refusal: Unavailable | None) -> None:
+            if refusal is None:
+                result = work()
+                loop.call_soon_threadsafe(_answer, done, result)
+            else:
+                loop.call_soon_threadsafe(_refuse, done, refusal)
+
+        if self._problem is not None:
+            raise self._refusal(self._problem)
+        self._orders.append(carry_out)
+        self._filled.set()
+        return await done
+
+    def _refusal(self, problem: str) -> Unavailable:
+        return Unavailable(problem, code="logs_unavailable", retry_after=RETRY_AFTER)
+
+    # Following
+
+    def follow(self) -> asyncio.Event:
+        """An event that is set whenever records were kept; `unfollow` ends it."""
+        event = asyncio.Event()
+        self._followers.add(event)
+        return event
+
+    def unfollow(self, event: asyncio.Event) -> None:
+        """Nobody waits for this event any more."""
+        self._followers.discard(event)
+
+    def _tell(self) -> None:
+        if self._followers and self._loop is not None and not self._stop.is_set():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for event in self._followers:
+            event.set()
+
+
+def _answer(done: asyncio.Future[T], result: T) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _refuse(done: asyncio.Future[Any], refusal: Unavailable) -> None:
+    if not done.done():
+        done.set_exception(refusal)
+
+
+def _bounded(record: LogRecord) -> LogRecord:
+    """Without secrets, and not longer than is useful."""
+    message = record.message
+    if len(message) > MESSAGE_LIMIT:
+        message = message[:MESSAGE_LIMIT] + "…"
+    if message is record.message and not record.context:
+        return record
+    return replace(record, message=message, context=struck(record.context))
+
+
+def struck(context: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the values of names that hold secrets are struck out, at every depth."""
+    found: dict[str, Any] = {}
+    for name, value in context.items():
+        if str(name).lower() in SECRET_NAMES:
+            found[name] = "***"
+        elif isinstance(value, Mapping):
+            found[name] = struck(cast("Mapping[str, Any]", value))
+        else:
+            found[name] = value
+    return found
+
+
+def _drop_record(now: Micros, namespace: str, count: int) -> LogRecord:
+    return LogRecord(
+        at=now,
+        level="warning",
+        operation="log.dropped",
+        namespace=namespace,
+        message=f"{count} records dropped: they came faster than they could be kept",
+        context={"dropped": count},
+    )
