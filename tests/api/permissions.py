@@ -85,6 +85,7 @@ NEEDS: dict[str, str] = {
     "POST /key/{keyId}/rotate": "admin",
     "GET /audit": "admin",
     "GET /log": "session:read",
+    "GET /log/stream": "session:read",
     "POST /log": "agent:report",
     "POST /log/gc": "operate",
     "POST /internal/agent/notify": "public",

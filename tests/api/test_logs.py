@@ -200,12 +200,14 @@ async def test_a_broken_log_store_is_named_and_its_routes_say_come_again(
     monkeypatch.setattr(Logs, "state", property(broken))
     monkeypatch.setattr(Logs, "search", refuse)
     monkeypatch.setattr(Logs, "forget", refuse)
+    monkeypatch.setattr(Logs, "newest", refuse)
     ready = await site.call("GET", "/ready", root=True)
     assert ready.status == 200 and ready.body["ready"] is True
     assert ready.body["logs"] == {"problem": "the disk is full", "dropped": 7}
     shipped = {"records": [{"message": "x"}]}
     replies: list[Reply] = [
         await site.call("GET", "/log"),
+        await site.call("GET", "/log/stream"),
         await site.call("POST", "/log/gc", {}),
         await site.call("POST", "/log", shipped),
     ]

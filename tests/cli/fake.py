@@ -89,6 +89,10 @@ class FakeServer:
         )
         self.on(request, problem, status=status, **headers)
 
+    def refuse_after(self, request: str, status: int, detail: str) -> None:
+        """After what `request` is answered already, refuse it."""
+        self._answers[request].append(Answer(status, _problem(status, detail)))
+
     @property
     def last(self) -> Seen:
         return self.seen[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from opscore.cli import exits
@@ -74,8 +75,23 @@ def test_filters_are_passed_on(logs: FakeServer, opscore: Command) -> None:
     }
 
 
+def test_following_shows_what_comes_and_what_is_missing(
+    server: FakeServer, opscore: Command
+) -> None:
+    one = b"id: 7\nevent: log\ndata: %b\n\n" % msgspec.json.encode(RECORD)
+    stream = b"id: 6\n\n" + one + b'event: dropped\ndata: {"dropped": 45000}\n\n:\n\n'
+    server.on("GET /log/stream", stream, content_type="text/event-stream")
+    server.refuse_after("GET /log/stream", 403, "enough")
+    ran = opscore("log", "-f", "--agent", "x", "--error-type", "timeout", "--since", "1m")
+    assert ran.code == exits.ERROR and "enough" in ran.err
+    assert ran.lines[0].count("task.failed") == 1 and len(ran.lines) == 1
+    assert "… 45,000 dropped" in ran.err
+    assert server.last.query == {"agent": "x", "errorType": "timeout", "since": "1m"}
+    assert server.last.headers["Last-Event-ID"] == "7"  # the connection ended; it came again
+
+
 def test_what_cannot_be_is_told(logs: FakeServer, opscore: Command) -> None:
-    for words in (["--ctx", "file"], ["--level", "loud"], ["--limit", "0"]):
+    for words in (["--ctx", "file"], ["--level", "loud"], ["--limit", "0"], ["-f", "--json"]):
         assert opscore("log", *words).code == exits.USAGE
     assert opscore("log", "gc", "--older-than", "soon").code == exits.USAGE
     assert not logs.seen

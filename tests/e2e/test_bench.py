@@ -24,7 +24,9 @@ UNITS = {
     "idle": "MB",
     "expressions": "evaluations/s",
     "timers": "ms late (p99)",
+    "logs": "ms for a page (slowest filter, p99)",
 }
+FSYNC = {"logs": "normal", "expressions": None}
 WITHOUT_STORE = {"expressions"}
 # What was started, and what was completed or recorded.
 COUNTS = {
@@ -38,6 +40,7 @@ COUNTS = {
     "idle": [("agents expected", "agents connected")],
     "expressions": [],
     "timers": [],
+    "logs": [("records", "records found")],
 }
 
 
@@ -63,9 +66,9 @@ def test_a_measurement_is_complete_and_plausible(name: str, tmp_path: Path) -> N
     assert (found["bench"], found["store"], found["unit"]) == (name, store, UNITS[name])
     assert found["version"] == __version__
     assert found["value"] > 0
-    assert found["settings"].get("fsync") == (None if store is None else "full")
+    assert found["settings"].get("fsync") == FSYNC.get(name, "full")
     assert (found["rawLimit"] is None) == (found["ratio"] is None)
-    assert (found["rawLimit"] is None) == (name in {"idle", "timers", *WITHOUT_STORE})
+    assert (found["rawLimit"] is None) == (name in {"idle", "timers", "logs", *WITHOUT_STORE})
     figures = {one["name"]: one["value"] for one in found["figures"]}
     assert all(set(one) == {"name", "unit", "value"} for one in found["figures"])
     for started, ended in COUNTS[name]:

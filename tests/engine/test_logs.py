@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from opscore.core.errors import Invalid, Unavailable
 from opscore.core.logs import SERVER, LogRecord, LogSearch, Retention
-from opscore.core.types import SECOND, ErrorInfo
+from opscore.core.types import SECOND, ErrorInfo, SessionStatus
 from opscore.engine import logs as logs_module
 from opscore.engine.logs import Logs
 from opscore.store.log_file import LogFile
@@ -207,6 +207,33 @@ async def test_a_broken_log_store_stops_nothing_and_mends_by_itself(
         await until(lambda: logs.state.problem is None)
         kinds = [one.operation for one in await records(w)]
         assert "agent.registered" in kinds  # what was said meanwhile waited
+
+
+async def test_a_full_disk_stops_nothing_and_loses_nothing_that_has_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs_module, "RETRY_SECONDS", 0.01)
+    original, full = LogFile.append, [True]
+
+    def append(self: LogFile, records: Sequence[LogRecord]) -> None:
+        if full[0]:
+            raise Unavailable("the disk is full")
+        original(self, records)
+
+    monkeypatch.setattr(LogFile, "append", append)
+    async with whole() as w:
+        for number in range(3):
+            await w.engine.debugging.log_operation(f"op{number}")
+        await until(lambda: w.engine.logs.state.problem == "the disk is full")
+        with pytest.raises(Unavailable):
+            await records(w)
+        await w.apply({"only": {"value": 3}})
+        session = await w.ops.start("t", input=b"{}")
+        assert (await w.ended(session)).status is SessionStatus.COMPLETED
+        full[0] = False
+        await until(lambda: w.engine.logs.state.problem is None)
+        assert [one.operation for one in await records(w)] == ["op0", "op1", "op2"]
+        assert w.engine.logs.state.dropped == 0
 
 
 async def test_damage_that_only_a_reader_meets_is_told_and_mended(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from opscore.api.answer import accepted, ok
 from opscore.api.call import Call
+from opscore.api.log_stream import LogStream
+from opscore.api.log_view import log_view
 from opscore.api.route import Reply, Routes
 from opscore.api.views import micros_of
-from opscore.channels.attempts import moment
 from opscore.core.access import EVERY_NAMESPACE
 from opscore.core.durations import HINT, parse_duration
 from opscore.core.errors import Fault, Forbidden, Invalid, Unavailable
@@ -14,13 +15,13 @@ from opscore.core.logs import SERVER, LogRecord, LogSearch, split_text
 from opscore.core.types import Micros
 from opscore.engine.logs import RETRY_AFTER
 from opscore.wire.log import (
+    FollowLogs,
     ForgetLogs,
     ListLogs,
     LogFilters,
     LogPage,
     LogsForgotten,
     LogsTaken,
-    LogView,
     ShipLogs,
     ShippedRecord,
 )
@@ -39,6 +40,30 @@ async def list_logs(call: Call, query: ListLogs) -> Reply:
     )
     records = [log_view(one) for one in page.items]
     return ok(LogPage(records=records, next_cursor=page.next_cursor))
+
+
+@routes.query("/log/stream", "session:read", FollowLogs, {200: str})
+async def follow_logs(call: Call, query: FollowLogs) -> Reply:
+    """Follow the log records (SSE), from `Last-Event-ID` on; filters narrow it."""
+    call.check_room()
+    search = search_of(call, query)
+    return LogStream(call, search, await _place(call, query))
+
+
+async def _place(call: Call, query: FollowLogs) -> int:
+    """After which record to begin. A header goes before the query: a reconnecting client sends it.
+
+    Raises Invalid, and Unavailable when the log store cannot be used.
+    """
+    newest = await call.engine.logs.newest()
+    last = call.header(b"last-event-id")
+    if last is not None:
+        if not last.isascii() or not last.isdigit() or len(last) > 18:
+            raise Invalid("Last-Event-ID must be the id of a log record: a number.")
+        return int(last)
+    if query.after is not None:
+        return query.after
+    return newest if query.since is None else 0
 
 
 @routes.body("POST", "/log", "agent:report", ShipLogs, {202: LogsTaken})
@@ -128,27 +153,3 @@ def _when(call: Call, text: str | None, pointer: str) -> Micros | None:
     except Invalid as invalid:
         hint = f"or how long ago: {HINT}"
         raise Invalid(invalid.detail, faults=[*invalid.faults, Fault(pointer, hint)]) from None
-
-
-def log_view(one: LogRecord) -> LogView:
-    """A record on the wire."""
-    return LogView(
-        log_id=one.log_id,
-        at=moment(one.at),
-        level=one.level,  # pyright: ignore[reportArgumentType] - only these are kept
-        operation=one.operation,
-        namespace=one.namespace,
-        message=one.message,
-        agent_id=one.agent_id,
-        agent=one.agent,
-        session_id=one.session_id,
-        task_id=one.task_id,
-        attempt=one.attempt,
-        trace_id=one.trace_id,
-        span_id=one.span_id,
-        error_type=one.error_type,
-        error_code=one.error_code,
-        actor=one.actor,
-        reported_at=one.reported_at,
-        context=dict(one.context),
-    )

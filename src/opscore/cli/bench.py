@@ -15,13 +15,13 @@ from opscore.cli.output import Columns, encode, fields, print_json, print_lines,
 from opscore.cli.settings import JsonFlag
 
 PACKAGE = "opscore.bench"
-NAMES = ("engine", "wire", "http", "fanout", "timers", "idle", "expressions")
+NAMES = ("engine", "wire", "http", "fanout", "timers", "idle", "expressions", "logs")
 Figures = dict[str, Any]
 
 
 def bench(
     name: Annotated[
-        Literal["engine", "wire", "http", "fanout", "timers", "idle", "expressions", "all"],
+        Literal["engine", "wire", "http", "fanout", "timers", "idle", "expressions", "logs", "all"],
         Parameter(help="Which one."),
     ] = "all",
     /,

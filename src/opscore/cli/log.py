@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -13,6 +14,9 @@ from opscore.cli.output import encode, paint, plain, print_json, print_lines, sa
 from opscore.cli.settings import DEFAULTS, Common
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
+Since = Annotated[
+    str | None, Parameter(help="From this time on (RFC 3339), or how long ago (10m).")
+]
 _IDS = (("sessionId", "session"), ("taskId", "task"), ("traceId", "trace"))
 
 app = noun("log", "Log records: search them, keep their store small.")
@@ -21,15 +25,16 @@ app = noun("log", "Log records: search them, keep their store small.")
 @app.default
 async def search(
     *,
+    follow: Annotated[
+        bool, Parameter(name=("--follow", "-f"), negative=(), help="Go on with what comes.")
+    ] = False,
     agent: Annotated[str | None, Parameter(help="Only of this agent (id or name).")] = None,
     session: Annotated[str | None, Parameter(help="Only of this session.")] = None,
     task: Annotated[str | None, Parameter(help="Only of this task.")] = None,
     trace: Annotated[str | None, Parameter(help="Only of this trace.")] = None,
     level: Annotated[Level | None, Parameter(help="From this level on.")] = None,
     error_type: Annotated[str | None, Parameter(help="Only errors of this class.")] = None,
-    since: Annotated[
-        str | None, Parameter(help="From this time on (RFC 3339), or how long ago (10m).")
-    ] = None,
+    since: Since = None,
     until: Annotated[str | None, Parameter(help="Before this time, or how long ago.")] = None,
     grep: Annotated[
         str | None,
@@ -44,11 +49,14 @@ async def search(
 ) -> None:
     """Show what agents and the server said, oldest first.
 
-    Of what is found, the newest records are shown. What happened to the work itself is in
-    `session history` and `event`.
+    Of what is found, the newest records are shown. With -f it begins now, or with --since, and ends
+    with Ctrl-C; it goes on over a restart of the server, and a terminal that pauses loses nothing.
+    What happened to the work itself is in `session history` and `event`.
     """
     from opscore.cli.remote import connect
 
+    if follow and (common.format == "json" or until is not None):
+        raise usage("-f never ends: it goes with -o jsonl, and without --until")
     async with connect(common) as server:
         wanted = given(
             agent=agent,
@@ -62,14 +70,29 @@ async def search(
             q=grep,
             **_context(ctx),
         )
+        if follow:
+            await _follow(server.logs(**wanted), common.format)
+            return
         records = await server.listing("/log", "records", limit, **wanted)
-    records.reverse()
-    if common.format == "json":
+    _print(records[::-1], common.format)
+
+
+def _print(records: list[Any], form: str) -> None:
+    if form == "json":
         print_json(records)
-    elif not records and common.format == "table":
+    elif not records and form == "table":
         say("(none)")
     else:
-        print_lines(_line(one, common.format) for one in records)
+        print_lines(_line(one, form) for one in records)
+
+
+async def _follow(messages: Any, form: str) -> None:
+    async for kind, told in messages:
+        if kind == "dropped":
+            say(f"… {told['dropped']:,} dropped: more than can be shown")
+        elif kind == "log":
+            print_lines([_line(told, form)])
+            sys.stdout.flush()
 
 
 def _context(words: tuple[str, ...]) -> dict[str, str]:

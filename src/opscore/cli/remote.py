@@ -19,7 +19,7 @@ from opscore.cli.follow import PATIENCE_SECONDS
 from opscore.cli.settings import Common
 from opscore.sdk.calls import Calls
 from opscore.sdk.errors import OpsCoreProblem, ServerUnreachable
-from opscore.sdk.follow import feed
+from opscore.sdk.follow import feed, log_frames
 from opscore.sdk.server import Server, segment
 from opscore.wire.base import PointedError
 
@@ -120,6 +120,15 @@ class Remote:
             async with aclosing(feed(self._calls, _words(wanted), PATIENCE_SECONDS)) as events:
                 async for event in events:
                     yield msgspec.json.decode(event, type=Json)
+        except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
+            raise refused(problem) from None
+
+    async def logs(self, **wanted: object) -> AsyncGenerator[tuple[str, Json]]:
+        """The messages of `GET /log/stream`: the type of each (`log`, `dropped`), and what it says."""
+        try:
+            async with aclosing(log_frames(self._calls, wanted, PATIENCE_SECONDS)) as frames:
+                async for frame in frames:
+                    yield frame.name, msgspec.json.decode(frame.data, type=Json)
         except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
             raise refused(problem) from None
 

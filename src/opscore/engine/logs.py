@@ -11,7 +11,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -67,7 +67,8 @@ class Logs:
         self._retention = retention
         self._waiting: deque[LogRecord] = deque()
         self._dropped: dict[str, int] = {}
-        self._dropped_ever = 0
+        self._lost: dict[str, int] = {}
+        """All that was ever dropped, by namespace; `_dropped` is what was not told yet."""
         self._put = self._done = 0
         self._problem: str | None = None
         self._filled, self._stop = threading.Event(), threading.Event()
@@ -118,12 +119,16 @@ class Logs:
     def _drop(self, namespace: str, count: int) -> None:
         with self._kept:
             self._dropped[namespace] = self._dropped.get(namespace, 0) + count
-            self._dropped_ever += count
+            self._lost[namespace] = self._lost.get(namespace, 0) + count
 
     @property
     def state(self) -> LogState:
         """How it goes."""
-        return LogState(self._problem, self._dropped_ever, len(self._waiting))
+        return LogState(self._problem, sum(list(self._lost.values())), len(self._waiting))
+
+    def lost(self, namespaces: Sequence[str]) -> int:
+        """How many records of these were dropped since the server started."""
+        return sum(self._lost.get(each, 0) for each in namespaces)
 
     def _run(self) -> None:
         self._turn()

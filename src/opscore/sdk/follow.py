@@ -192,6 +192,20 @@ async def feed(
                 yield frame.data
 
 
+async def log_frames(
+    calls: Calls, wanted: Mapping[str, object], patience: float
+) -> AsyncGenerator[Frame, None]:
+    """Log records as they are kept: frames named `log`, and `dropped` where some are missing.
+
+    `wanted` is the query of `GET /log/stream`. Endless; over a lost connection it goes on after the
+    last record.
+    """
+    source = Source(calls, "/log/stream", Patience(patience), wanted)
+    async with aclosing(source.frames()) as frames:
+        async for frame in frames:
+            yield frame
+
+
 async def frames(content: aiohttp.StreamReader) -> AsyncGenerator[Frame, None]:
     """Each frame of a stream of server-sent events that has an id or data.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from opscore.wire.base import Id, Input, Output, Page
-from opscore.wire.queries import Cursor, Limit
+from opscore.wire.queries import Cursor, Limit, Position
 
 LevelWord = Literal["debug", "info", "warning", "error", "critical"]
 TraceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", description="W3C trace id")]
@@ -50,6 +50,18 @@ class ListLogs(LogFilters):
     limit: Limit = 50
     until: When | None = None
     order: Literal["newest", "oldest"] = "newest"
+
+
+class FollowLogs(LogFilters):
+    """`GET /log/stream`. It begins now, or with `since`, or after the record with the id `after`."""
+
+    after: Position | None = None
+
+
+class RecordsDropped(Output):
+    """A message of type `dropped`: so many records are missing here; they came too fast."""
+
+    dropped: int
 
 
 class LogView(Output, omit_defaults=True):
