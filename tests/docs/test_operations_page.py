@@ -69,12 +69,13 @@ def test_a_backup_is_a_copy(
         assert opscore(["run", "sum.yaml"]).returncode == exits.OK
         present = {one.name for one in (tmp_path / ".opscore").iterdir()}
         logs = {"ops-logs.db", "ops-logs.db-wal", "ops-logs.db-shm"}
+        assert logs <= present
         assert present - logs == {"ops.db", "ops.db-wal", "ops.db-shm", "ops.db-lock"}
         server.send_signal(end)
         server.wait(30)
     if end is signal.SIGTERM:
         left = {one.name for one in (tmp_path / ".opscore").iterdir()}
-        assert left == {"ops.db", "ops.db-lock"}
+        assert left == {"ops.db", "ops-logs.db", "ops.db-lock"}
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in files:
