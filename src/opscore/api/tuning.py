@@ -10,7 +10,7 @@ SWITCH_INTERVAL = 0.0001
 SPARE_DESCRIPTORS = 256
 """For the database, the log and what the interpreter opens."""
 CONNECTIONS_WITHOUT_LIMIT = 100_000
-GC_THRESHOLDS = (25_000, 40, 100)
+GC_THRESHOLDS = (100_000, 50, 100)
 
 
 def tune_interpreter() -> None:
