@@ -80,7 +80,7 @@ def _whole(found: dict[str, Any]) -> str:
 
 def _runs(step: Any) -> str:
     if step["runs"] is None:
-        return f"if {step['if']}"
+        return "yes" if step["if"] is None else f"if {step['if']}"
     return "yes" if step["runs"] else "no"
 
 
