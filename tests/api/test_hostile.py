@@ -20,7 +20,7 @@ from tests.hostile import HOSTILE, variants
 PLAIN = {"application/json", "application/problem+json", "application/schema+json"}
 OPERATIONS = [one for noun in NOUNS for one in noun.operations if one.path.startswith(BASE)]
 CHANGING = [one for one in OPERATIONS if one.body in BODIES]
-LIVE = {f"{BASE}/event", f"{BASE}/session/{{sessionId}}/stream"}
+LIVE = {f"{BASE}/event", f"{BASE}/log/stream", f"{BASE}/session/{{sessionId}}/stream"}
 READING = [one for one in OPERATIONS if one.method == "GET" and one.path not in LIVE]
 NAMING = [one for one in OPERATIONS if "{" in one.path and one.path not in LIVE]
 
