@@ -18,6 +18,7 @@ from opscore.core.logs import SERVER, LogRecord, LogSearch, Retention
 from opscore.core.types import SECOND, ErrorInfo, SessionStatus
 from opscore.engine import logs as logs_module
 from opscore.engine.logs import Logs
+from opscore.engine.operation_log import SESSION_EVENTS, SHOWN
 from opscore.store.log_file import LogFile
 from opscore.telemetry.log_store import kept
 from opscore.telemetry.logs import configure
@@ -45,6 +46,34 @@ async def test_an_operation_is_one_record_with_its_ids() -> None:
             await w.engine.debugging.log_operation("x", level="loud")
         with pytest.raises(Invalid, match="cursor"):
             await w.engine.debugging.search_logs(ALL, cursor="x")
+
+
+async def test_a_storm_of_failures_is_kept_and_shown_in_part() -> None:
+    async with whole() as w:
+        await w.apply({"work": {"capability": "work", "retry": 1}})
+        worker = await w.worker(slots=100)
+
+        async def fail(count: int) -> None:
+            begun = len(worker.given)
+            sessions = [await w.ops.start("t") for _ in range(count)]
+            for attempt in (await worker.got(begun + count))[begun:]:
+                error = ErrorInfo("broken", "no")
+                await worker.settle(attempt, None, outcome="failed", error=error)
+            for session in sessions:
+                await w.ended(session)
+
+        with capture_logs() as said:
+            await fail(SHOWN)
+            shown = [one for one in said if one["event"] in SESSION_EVENTS]
+            assert len(shown) <= SHOWN
+            failed = [one for one in await records(w) if one.operation == "task.failed"]
+            assert len(failed) == SHOWN
+            w.clock.move(1)
+            await fail(1)
+        (left,) = [one for one in said if one["event"] == "operations_not_shown"]
+        counted = [one for one in await records(w) if one.operation in SESSION_EVENTS]
+        again = [one for one in said if one["event"] in SESSION_EVENTS]
+        assert left["count"] == len(counted) - len(again) > 0
 
 
 async def test_failures_and_orders_are_recorded_with_everything_known_of_them() -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from opscore.core.logs import LEVELS, SERVER, LogRecord
 from opscore.core.state import SessionState
-from opscore.core.types import Micros
+from opscore.core.types import SECOND, Micros
 from opscore.engine.registry import Registry
 from opscore.engine.unit import Unit
 from opscore.store.rows import AgentEventRow, EventRow
@@ -59,12 +59,22 @@ _LONG = frozenset({"input", "output", "context", "usage", "details", "metadata",
 _fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@dataclass(frozen=True, slots=True)
+SHOWN = 50
+"""So many a second go on the server's own log; the store is offered all of them."""
+
+
+@dataclass(slots=True)
 class OperationLog:
-    """Puts the records of a commit where `put` keeps them, and on the server's own log."""
+    """Puts the records of a commit where `put` keeps them, and on the server's own log.
+
+    Writing a line costs as much as a step. When everything fails at once, lines for all of it would
+    take a fifth of the engine's time just when it is needed.
+    """
 
     put: Callable[[LogRecord], object]
     registry: Registry
+    _second: int = 0
+    _told: int = 0
 
     def committed(self, unit: Unit) -> None:
         """Record what counts of a commit, once everything else has followed it."""
@@ -137,8 +147,17 @@ class OperationLog:
 
     def _say(self, record: LogRecord) -> None:
         self.put(record)
-        if structlog.is_configured():
+        if structlog.is_configured() and self._may_show(record.at // SECOND):
             say(record)
+
+    def _may_show(self, second: int) -> bool:
+        if second != self._second:
+            if self._told > SHOWN:
+                hint = "the log store was offered them: opscore log"
+                log.warning("operations_not_shown", count=self._told - SHOWN, hint=hint)
+            self._second, self._told = second, 0
+        self._told += 1
+        return self._told <= SHOWN
 
 
 def say(record: LogRecord) -> None:
