@@ -45,7 +45,7 @@ async def write(store: SqliteStore, *entries: AuditEntry) -> None:
     def decide(_: Locked) -> Changes:
         return Changes(audit=list(entries))
 
-    await store.transact(Wants(), lambda _: True, decide)
+    await store.transact(Wants(), lambda _: None, decide)
 
 
 async def lived(path: Path, entries: list[AuditEntry]) -> Checkpoint:

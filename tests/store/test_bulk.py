@@ -35,7 +35,7 @@ def task(number: int, document: bytes) -> TaskRow:
 
 
 async def commit(store: SqliteStore, changes: Changes) -> None:
-    await store.transact(Wants(), lambda _: False, lambda _: _given(_, changes))
+    await store.transact(Wants(), lambda _: 0, lambda _: _given(_, changes))
 
 
 def _given(_: Locked, changes: Changes) -> Changes:

@@ -103,7 +103,7 @@ async def test_databases_in_memory_are_apart() -> None:
     await one.open()
     await two.open()
     row = TemplateRow("default", "t", "1", "", "digest", b"{}", 0)
-    await one.transact(Wants(), lambda _: True, lambda _: Changes(templates=[row]))
+    await one.transact(Wants(), lambda _: None, lambda _: Changes(templates=[row]))
     assert (await one.templates(), await two.templates()) == ([row], [])
     await one.close()
     await two.close()

@@ -33,6 +33,10 @@ class SessionCache:
         """Whether the session is here."""
         return session_id in self._sessions
 
+    def after(self, session_id: str) -> int | None:
+        """None: the session is here; else the event after which a journal must be read."""
+        return None if session_id in self._sessions else 0
+
     def get(self, session_id: str) -> SessionState | None:
         """The session's state, marked as used; None when it is not here."""
         state = self._sessions.get(session_id)

@@ -270,7 +270,7 @@ class Writer:
             decided.set()
             return unit.seal()
 
-        return await self._store.transact(wants, self._means.sessions.has, decide)
+        return await self._store.transact(wants, self._means.sessions.after, decide)
 
     def _make_room(self) -> None:
         """Forget sessions, here only: between a batch's reading and deciding, none may vanish.

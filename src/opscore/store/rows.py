@@ -274,8 +274,8 @@ class OutboxRow(NamedTuple):
 class Wants:
     """What a batch must lock and read before it can decide.
 
-    `claims` maps (namespace, queue) to how many tasks may be taken; `known` says which sessions
-    the caller has in memory, `sessions` which others it needs; `leases` names tasks, `holders`
+    `claims` maps (namespace, queue) to how many tasks may be taken; `sessions` are those of which
+    the caller needs more than it has in memory; `leases` names tasks, `holders`
     instances, and `agents` agents whose lease rows it needs.
     """
 
@@ -349,6 +349,8 @@ class Changes:
     sessions_gone: set[str] = field(default_factory=set[str])
     requests: dict[RequestName, RequestRow] = field(default_factory=dict[RequestName, RequestRow])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
+    told: bytes = b""
+    """What other servers of a shared store must know of this commit."""
     requests_before: Micros | None = None
     """Requests older than this are forgotten."""
 

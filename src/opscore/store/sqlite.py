@@ -27,6 +27,7 @@ from opscore.store.rows import (
     StoredEvent,
     Wants,
 )
+from opscore.store.shared import Shared
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class SqliteStore(Reads):
 
     def __init__(self, url: str, now: Callable[[], Micros]) -> None:
         self.url = url
+        self.shared: Shared | None = None
         self._now = now
         self._location: Location = locate(url, f"{id(self):x}")
         self._lock: apsw.Connection | None = None
@@ -117,7 +119,7 @@ class SqliteStore(Reads):
     async def transact(
         self,
         wants: Wants,
-        known: Callable[[str], bool],
+        after: Callable[[str], int | None],
         decide: Callable[[Locked], Changes],
     ) -> int:
         """See `Store.transact`.
@@ -133,9 +135,9 @@ class SqliteStore(Reads):
         locked = Locked()
         if wants.leases or wants.holders or wants.agents or wants.settled or wants.gates:
             await self._written()
-            locked = await self._on_reader(lambda: self._read_locked(wants, known))
+            locked = await self._on_reader(lambda: self._read_locked(wants, after))
         elif not wants.nothing():
-            locked = await self._on_reader(lambda: self._read_locked(wants, known))
+            locked = await self._on_reader(lambda: self._read_locked(wants, after))
         self._check(failed)
         changes = decide(locked)
         if changes.empty():
@@ -169,24 +171,24 @@ class SqliteStore(Reads):
         if failed != self._failed:
             raise Unavailable("an earlier commit failed; nothing was changed", retry_after=1)
 
-    def _read_locked(self, wants: Wants, known: Callable[[str], bool]) -> Locked:
+    def _read_locked(self, wants: Wants, after: Callable[[str], int | None]) -> Locked:
         locked = Locked()
         sessions = set(wants.sessions)
         for (namespace, queue), limit in wants.claims.items():
             rows = self._rows(ReadyRow, sql.CANDIDATES, (namespace, queue, limit))
             locked.candidates[namespace, queue] = rows
-            sessions.update(r.session_id for r in rows if not known(r.session_id))
+            sessions.update(r.session_id for r in rows if after(r.session_id) is not None)
         for lease in self._in(LeaseRow, sql.LEASES_OF_TASKS, wants.leases):
             locked.leases[lease.task_id] = lease
-            if not known(lease.session_id):
+            if after(lease.session_id) is not None:
                 sessions.add(lease.session_id)
         for lease in self._in(LeaseRow, sql.LEASES_OF_INSTANCES, wants.holders):
             locked.held.setdefault(lease.instance_id, []).append(lease)
-            if not known(lease.session_id):
+            if after(lease.session_id) is not None:
                 sessions.add(lease.session_id)
         for lease in self._in(LeaseRow, sql.LEASES_OF_AGENTS, wants.agents):
             locked.held_by_agent.setdefault(lease.agent_id, []).append(lease)
-            if not known(lease.session_id):
+            if after(lease.session_id) is not None:
                 sessions.add(lease.session_id)
         if wants.gates:
             locked.gates = self._gates()

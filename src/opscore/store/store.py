@@ -30,6 +30,7 @@ from opscore.store.rows import (
     TimerRow,
     Wants,
 )
+from opscore.store.shared import Shared
 from opscore.store.work_rows import UsageRow, WorkRow
 from opscore.store.workload import Workload
 
@@ -53,6 +54,8 @@ class Store(Protocol):
     """A journal with its queues. One `transact` at a time; reads run beside it."""
 
     url: str
+    shared: Shared | None
+    """The line of servers, where several may write to the store; None: this process owns it."""
 
     async def open(self) -> None:
         """Open or create, migrate, and take sole ownership. Raises StoreRefused."""
@@ -74,10 +77,13 @@ class Store(Protocol):
     async def transact(
         self,
         wants: Wants,
-        known: Callable[[str], bool],
+        after: Callable[[str], int | None],
         decide: Callable[[Locked], Changes],
     ) -> int:
         """Lock, let the caller decide, write and commit durably.
+
+        `after` says of a session with which event the caller's memory of it ends (0: it has none);
+        None: that is all there is, and nothing of it need be read.
 
         The next transaction may begin as soon as this one has decided; commits keep their order,
         and when one fails, those decided after it fail too.
