@@ -59,6 +59,29 @@ async def test_a_task_is_posted_and_its_answer_recorded() -> None:
         assert task.agent_id == agent.agent_id
 
 
+async def test_the_status_that_an_agent_answered_with_is_kept_with_the_attempt() -> None:
+    answers = iter([says(503, {"detail": "full"}), plain(200, text="fine"), done({"sum": 7})])
+
+    def in_turn(heard: Heard) -> Said:
+        return next(answers)(heard)
+
+    async with pushing() as p, endpoint(in_turn) as there:
+        await p.agent(there.url)
+        retry = {"maxAttempts": 3, "initialDelay": "1s"}
+        await p.whole.apply({"a": {"capability": "work", "retry": retry}})
+        session_id = await p.whole.ops.start("t", input=b"{}")
+        while (ended := await p.whole.ops.get_session(session_id)).finished_at is None:
+            await p.whole.pass_by(1)
+        task = await p.whole.ops.get_task(ended.steps["a"].tasks[0])
+        told = [(one.error and one.error.http_status, one.reply) for one in task.attempts]
+        assert told == [(503, None), (200, None), (None, b'{"sum": 7}')]
+        trace = await p.whole.engine.debugging.trace(session_id)
+        work = [span for span in trace.trace.spans if span.kind == "work"]
+        assert [span.attributes.get("http.response.status_code") for span in work] == [
+            *(503, 200, None)
+        ]
+
+
 async def test_the_signature_is_that_of_standard_webhooks() -> None:
     async with pushing() as p, endpoint(done()) as there:
         agent = await p.agent(there.url)

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from opscore.api.exchanges import attempt_views
 from opscore.api.traces import spent_view
 from opscore.channels.attempts import error_view, moment, moment_or_none
 from opscore.core.durations import parse_duration, parse_moment
 from opscore.core.errors import Fault, Invalid
 from opscore.core.types import Json, Micros
-from opscore.debugging.usage import Usage
 from opscore.engine import records
 from opscore.engine.callbacks import CallbackRow
 from opscore.wire import agent, session, task
@@ -214,29 +214,7 @@ def task_view(record: records.TaskRecord) -> task.TaskView:
         instance_id=record.instance_id,
         progress=record.progress,
         progress_message=record.progress_message,
-        attempt_history=[_attempt(one) for one in record.attempts],
-    )
-
-
-def _attempt(record: records.AttemptRecord) -> task.AttemptView:
-    return task.AttemptView(
-        attempt=record.attempt,
-        agent_id=record.agent_id,
-        instance_id=record.instance_id,
-        started_at=moment(record.started_at),
-        ended_at=moment_or_none(record.ended_at),
-        outcome=record.outcome,
-        error=error_view(record.error),
-        usage=None if record.usage is None else _usage(record.usage),
-    )
-
-
-def _usage(usage: Usage) -> task.Usage:
-    return task.Usage(
-        model=next(iter(usage.models), None),
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost_usd=usage.cost_usd,
+        attempt_history=attempt_views(record.attempts),
     )
 
 

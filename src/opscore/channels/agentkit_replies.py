@@ -40,24 +40,27 @@ def meaning(answer: Answer, kind: str, now: Micros) -> Reply:
     except Invalid as error:
         if answer.status == 202 and kind == WORKFLOW_TASK:
             return Reply()
-        return wrong_content(f"the agent answered {answer.status}, but {error.detail}")
+        return wrong_content(
+            f"the agent answered {answer.status}, but {error.detail}", answer.status
+        )
     return _verdict(answer.status, kind, said)
 
 
 def _verdict(status: int, kind: str, said: dict[str, Any]) -> Reply:
     word = str(said.get("status", "")).lower()
     if word in FAILED:
-        return Reply(error=ErrorInfo(AGENT_ERROR, text_of(said) or f"the agent says {word}"))
+        why = text_of(said) or f"the agent says {word}"
+        return Reply(error=ErrorInfo(AGENT_ERROR, why, http_status=status))
     if kind != WORKFLOW_TASK:
         return Reply(output=_encode(said.get("result", said)))
     if word in COMPLETED:
         return Reply(output=_encode(said.get("result")))
     if word == IGNORED:
         why = text_of(said) or "the agent ignored the task"
-        return Reply(error=ErrorInfo(IGNORED, why))
+        return Reply(error=ErrorInfo(IGNORED, why, http_status=status))
     if status == 202:
         return Reply()
-    return wrong_content(f"the agent answered with the status {word[:100]!r}")
+    return wrong_content(f"the agent answered with the status {word[:100]!r}", status)
 
 
 def reported(before: Agent, agent: Agent) -> bool:

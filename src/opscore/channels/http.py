@@ -75,9 +75,13 @@ def meaning(answer: Answer) -> Reply | None:
 def _output(answer: Answer) -> Reply:
     if not is_json(answer):
         media = answer.headers.get("content-type", "nothing")[:100]
-        return wrong_content(f"the agent answered {answer.status} with {media}, not with JSON")
+        return wrong_content(
+            f"the agent answered {answer.status} with {media}, not with JSON", answer.status
+        )
     try:
         read_json(answer.body)
     except Invalid as error:
-        return wrong_content(f"the agent answered {answer.status}, but {error.detail}")
+        return wrong_content(
+            f"the agent answered {answer.status}, but {error.detail}", answer.status
+        )
     return Reply(output=msgspec.Raw(answer.body))

@@ -83,9 +83,9 @@ def no_answer(failure: OutgoingFailed) -> Reply:
     return Reply(error=ErrorInfo(_FAILURES[failure.failure], str(failure)), sick=sick)
 
 
-def wrong_content(why: str) -> Reply:
-    """An answer that is not in the form it should have."""
-    return Reply(error=ErrorInfo(INVALID_REPLY, why), sick=True)
+def wrong_content(why: str, status: int) -> Reply:
+    """An answer, with this status, that is not in the form it should have."""
+    return Reply(error=ErrorInfo(INVALID_REPLY, why, http_status=status), sick=True)
 
 
 def refusal(answer: Answer, now: Micros) -> Reply:
@@ -94,7 +94,7 @@ def refusal(answer: Answer, now: Micros) -> Reply:
     after = retry_after(answer, now)
     said = _said(answer.body)
     if status < 400:
-        return wrong_content(f"the agent answered {status}; redirects are not followed")
+        return wrong_content(f"the agent answered {status}; redirects are not followed", status)
     known = _CLASSES.get(status, AGENT_ERROR if status >= 500 else FATAL)
     message = said.message or f"the agent answered {status}"
     wait = said.retry_after_seconds
@@ -102,7 +102,7 @@ def refusal(answer: Answer, now: Micros) -> Reply:
     sick = (
         known in {UNAVAILABLE, RATE_LIMITED, TIMEOUT, AGENT_ERROR, FATAL} and not said.error_class
     )
-    return Reply(error=ErrorInfo(said.error_class or known, message, retry), sick=sick)
+    return Reply(error=ErrorInfo(said.error_class or known, message, retry, status), sick=sick)
 
 
 class _Error(msgspec.Struct, rename="camel"):

@@ -68,8 +68,9 @@ def settle_attempt(draft: Draft, c: cmd.Settle) -> Refused | None:
         case Released(reason):
             draft.emit(ev.TaskReleased(task.task_id, task.attempt, reason, task.order))
         case Retry(error, due, usage):
-            word, message = error.error_class, error.message
-            draft.emit(ev.TaskRetried(task.task_id, task.attempt, word, message, due, usage))
+            word, message, status = error.error_class, error.message, error.http_status
+            attempt = task.attempt
+            draft.emit(ev.TaskRetried(task.task_id, attempt, word, message, due, usage, status))
         case Exhausted(error, usage):
             give_up(draft, task, error, usage)
     return None
@@ -104,9 +105,7 @@ def _settle_draining(draft: Draft, task: TaskState, c: cmd.Settle) -> None:
         case Released(reason):
             draft.emit(ev.TaskCancelled(task.task_id, task.attempt, reason))
         case _:
-            error = outcome.error
-            word, message, usage = error.error_class, error.message, outcome.usage
-            draft.emit(ev.TaskFailed(task.task_id, task.attempt, word, message, usage))
+            draft.emit(_failed(task, task.attempt, outcome.error, outcome.usage))
 
 
 def _complete_task(draft: Draft, task: TaskState, output: Json, usage: Json | None) -> None:
@@ -119,10 +118,13 @@ def _complete_task(draft: Draft, task: TaskState, output: Json, usage: Json | No
     work_done(draft, step, ends, failure)
 
 
+def _failed(task: TaskState, attempt: int, e: ErrorInfo, usage: Json | None) -> ev.TaskFailed:
+    return ev.TaskFailed(task.task_id, attempt, e.error_class, e.message, usage, e.http_status)
+
+
 def give_up(draft: Draft, task: TaskState, error: ErrorInfo, usage: Json | None = None) -> None:
     """No further attempt of this task: its fallback follows, or its step fails."""
-    attempt = running_attempt(task)
-    draft.emit(ev.TaskFailed(task.task_id, attempt, error.error_class, error.message, usage))
+    draft.emit(_failed(task, running_attempt(task), error, usage))
     if task.member == COMPENSATION:
         uncompensated(draft, task, error)
         return

@@ -75,7 +75,10 @@ class TaskCompleted:
 
 @record
 class TaskRetried:
-    """An attempt failed and the task will be tried again at `due`."""
+    """An attempt failed and the task will be tried again at `due`.
+
+    `http_status`: what an agent that we called answered with.
+    """
 
     TYPE: ClassVar[str] = "task.retried"
     VERSION: ClassVar[int] = 1
@@ -85,6 +88,7 @@ class TaskRetried:
     message: str
     due: Micros
     usage: Json | None = None
+    http_status: int | None = None
 
 
 @record
@@ -110,6 +114,7 @@ class TaskFailed:
     error_class: str
     message: str
     usage: Json | None = None
+    http_status: int | None = None
 
 
 @record

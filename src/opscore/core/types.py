@@ -189,11 +189,15 @@ TASK_ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """Why something failed: the class that policies match, and words for people."""
+    """Why something failed: the class that policies match, and words for people.
+
+    `http_status`: what an agent that we call answered with, when it is that which failed.
+    """
 
     error_class: str
     message: str
     retry_after: Micros | None = None
+    http_status: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class TaskSpans(StepSpans):
 
     def task_retried(self, e: ev.TaskRetried) -> None:
         """An attempt failed; the next one waits for its time."""
-        self._leave(e.task_id, "error", e.error_class, e.message, e.usage)
+        self._answered(self._leave(e.task_id, "error", e.error_class, e.message, e.usage), e)
         self._turn(e.task_id, "delay")
 
     def task_released(self, e: ev.TaskReleased) -> None:
@@ -63,7 +63,11 @@ class TaskSpans(StepSpans):
 
     def task_failed(self, e: ev.TaskFailed) -> None:
         """It is given up: by its last attempt, or because nobody took it."""
-        self._leave(e.task_id, "error", e.error_class, e.message, e.usage)
+        self._answered(self._leave(e.task_id, "error", e.error_class, e.message, e.usage), e)
+
+    def _answered(self, span: Span, e: ev.TaskRetried | ev.TaskFailed) -> None:
+        if e.http_status is not None:
+            span.attributes["http.response.status_code"] = e.http_status
 
     def task_cancelled(self, e: ev.TaskCancelled) -> None:
         """It will not go on."""

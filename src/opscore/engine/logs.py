@@ -340,17 +340,16 @@ def _bounded(record: LogRecord) -> LogRecord:
     return replace(record, message=message, context=struck(record.context))
 
 
-def struck(context: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy in which the values of names that hold secrets are struck out, at every depth."""
-    found: dict[str, Any] = {}
-    for name, value in context.items():
-        if str(name).lower() in SECRET_NAMES:
-            found[name] = "***"
-        elif isinstance(value, Mapping):
-            found[name] = struck(cast("Mapping[str, Any]", value))
-        else:
-            found[name] = value
-    return found
+def struck(value: Any) -> Any:
+    """A copy in which what stands under names that hold secrets is struck out, at every depth."""
+    if isinstance(value, Mapping):
+        named = cast("Mapping[Any, Any]", value).items()
+        return {
+            name: "***" if str(name).lower() in SECRET_NAMES else struck(one) for name, one in named
+        }
+    if isinstance(value, list | tuple):
+        return [struck(one) for one in cast("Sequence[Any]", value)]
+    return value
 
 
 def _drop_record(now: Micros, namespace: str, count: int) -> LogRecord:

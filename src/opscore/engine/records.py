@@ -219,16 +219,21 @@ class ApprovalRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt of a task, as the journal tells it."""
+    """One attempt of a task, as the journal tells it: what was asked, and what was answered.
+
+    `reply`: the output of an attempt that completed its task.
+    """
 
     attempt: int
     agent_id: str
     instance_id: str
     started_at: Micros
-    ended_at: Micros | None
-    outcome: str | None
-    error: ErrorInfo | None
+    ended_at: Micros | None = None
+    outcome: str | None = None
+    error: ErrorInfo | None = None
     usage: Usage | None = None
+    input: Json | None = None
+    reply: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

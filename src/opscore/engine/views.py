@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -17,6 +17,7 @@ from opscore.core.state import SessionState, StepState
 from opscore.core.template import Step
 from opscore.core.types import (
     ErrorInfo,
+    Json,
     SessionStatus,
     StepStatus,
     TaskStatus,
@@ -303,23 +304,23 @@ _OUTCOMES = {
 def attempts_of(events: list[StoredEvent]) -> tuple[AttemptRecord, ...]:
     """The attempts that a task's events tell of, in order."""
     attempts: dict[int, AttemptRecord] = {}
+    asked: Json | None = None
     for event in events:
         data = msgspec.json.decode(event.data, type=_AttemptFacts)
-        if event.type == "task.claimed":
+        if event.type == "task.created":
+            asked = bytes(data.input)
+        elif event.type == "task.claimed":
             attempts[data.attempt] = AttemptRecord(
-                data.attempt, data.agent_id, data.instance_id, event.at, None, None, None
+                data.attempt, data.agent_id, data.instance_id, event.at, input=asked
             )
         elif event.type in _OUTCOMES and data.attempt in attempts:
-            began = attempts[data.attempt]
-            attempts[data.attempt] = AttemptRecord(
-                began.attempt,
-                began.agent_id,
-                began.instance_id,
-                began.started_at,
-                event.at,
-                _OUTCOMES[event.type],
-                _error(event.type, data),
-                read_usage(data.usage),
+            attempts[data.attempt] = replace(
+                attempts[data.attempt],
+                ended_at=event.at,
+                outcome=_OUTCOMES[event.type],
+                error=_error(event.type, data),
+                usage=read_usage(data.usage),
+                reply=bytes(data.output) if event.type == "task.completed" else None,
             )
     return tuple(attempts.values())
 
@@ -334,9 +335,12 @@ class _AttemptFacts(msgspec.Struct):
     message: str = ""
     reason: str = ""
     usage: msgspec.Raw = NULL
+    http_status: int | None = None
+    input: msgspec.Raw = NULL
+    output: msgspec.Raw = NULL
 
 
 def _error(kind: str, data: _AttemptFacts) -> ErrorInfo | None:
     if data.error_class is not None:
-        return ErrorInfo(data.error_class, data.message)
+        return ErrorInfo(data.error_class, data.message, http_status=data.http_status)
     return ErrorInfo("cancelled", data.reason) if kind == "task.cancelled" else None

@@ -132,17 +132,36 @@ class FailAttempt(Input):
     usage: Usage | None = None
 
 
+class Exchanged(Output):
+    """A document as it is shown to people: JSON as text, secrets struck out, long ones cut.
+
+    `bytes`: how long the whole document is.
+    """
+
+    text: str
+    bytes: int
+    cut: bool = False
+
+
 class AttemptView(Output):
-    """One attempt of a task, as history tells it."""
+    """One attempt of a task, as history tells it: what was asked, and what was answered.
+
+    `input` is what the agent was given, `reply` what it gave back when it completed the task;
+    `httpStatus` what an agent that we call answered when it failed. `seconds`: how long it took.
+    """
 
     attempt: int
     agent_id: str
     instance_id: str
     started_at: str
     ended_at: str | None = None
+    seconds: float | None = None
     outcome: str | None = None
     error: TaskError | None = None
+    http_status: int | None = None
     usage: Usage | None = None
+    input: Exchanged | None = None
+    reply: Exchanged | None = None
 
 
 class TaskView(Output):
