@@ -24,7 +24,7 @@ from opscore.sdk import (
 from opscore.sdk.approvals import Approvals
 from opscore.sdk.follow import frames
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Workflows
 from opscore.sdk.schedules import Schedules
 from opscore.sdk.server import Backoff, Server
 from opscore.sdk.sync import (
@@ -37,6 +37,7 @@ from opscore.sdk.sync import (
     SyncTasks,
     SyncWorkflows,
 )
+from opscore.sdk.task_routes import Tasks
 from opscore.wire.approval import ApprovalPage
 from opscore.wire.session import EventView, History, SessionView, StartSession
 from opscore.wire.task import EnqueueTask, TaskError

@@ -5,6 +5,7 @@ from __future__ import annotations
 CLOCK_AND_CHANCE = {
     "src/opscore/engine/clock.py": "it is the one reader of time",
     "src/opscore/engine/engine.py": "the composition root makes the random.Random that all others are given",
+    "src/opscore/engine/rooms.py": "the composition root gives keys the text that nobody can guess",
     "src/opscore/bench/": "it measures time, and gives the engine its chance as the composition root does",
     "src/opscore/api/tracing.py": "it names requests with random ids before the engine is asked",
     "src/opscore/sdk/": "it runs in the agent's process; its time and ids decide nothing in the server",

@@ -14,10 +14,11 @@ from opscore.sdk.audit import Audit
 from opscore.sdk.calls import Calls, body_of, decode
 from opscore.sdk.follow import feed
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.schedules import Schedules
 from opscore.sdk.server import Server
+from opscore.sdk.task_routes import Tasks
 from opscore.wire.session import EventView
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from opscore.sdk.approvals import Approvals
 from opscore.sdk.audit import Audit
 from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
-from opscore.sdk.routes import Agents, Limits, Sessions, Tasks, Workflows
+from opscore.sdk.routes import Agents, Limits, Sessions, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.schedules import Schedules
+from opscore.sdk.task_routes import Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
