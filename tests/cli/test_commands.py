@@ -258,6 +258,15 @@ def test_a_session_is_shown(server: FakeServer, opscore: Command) -> None:
     assert '"name": "Ada"' in text
 
 
+def test_the_journal_of_a_session_is_shown(server: FakeServer, opscore: Command) -> None:
+    server.on(
+        "GET /session/ses_1/history", samples.history(1, 2, cursor="c"), samples.history(3, 3)
+    )
+    ran = opscore("session", "history", "ses_1")
+    assert [line.split()[1] for line in ran.lines] == ["task.completed"] * 3
+    assert [one["seq"] for one in opscore("session", "history", "ses_1", "--json").json] == [3]
+
+
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
 def test_a_session_is_controlled(server: FakeServer, opscore: Command, verb: str) -> None:
     server.on(f"POST /session/ses_1/{verb}", b"", status=202)

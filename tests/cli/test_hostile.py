@@ -45,12 +45,15 @@ USAGE = {
     ],
 }
 
+EVENTS = {"events": [samples.as_json(samples.history(1, 1))["events"][0]]}
+
 SCREENS: list[tuple[list[str], str, Any]] = [
     (["agent", "ls"], "GET /agent", {"agents": [samples.as_json(samples.agent())]}),
     (["agent", "show", "a"], "GET /agent/a", samples.as_json(samples.agent())),
     (["session", "ls"], "GET /session", {"sessions": [samples.as_json(samples.summary())]}),
     (["session", "show", "s"], "GET /session/s", samples.as_json(samples.session())),
     (["session", "why", "s"], "GET /session/s/why", samples.as_json(samples.why())),
+    (["session", "history", "s"], "GET /session/s/history", EVENTS),
     (["trace", "s"], "GET /session/s/trace", samples.as_json(samples.trace())),
     (["usage"], "GET /usage", USAGE),
     (["task", "ls"], "GET /task", {"tasks": [samples.as_json(samples.task())]}),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from opscore.cli import exits
-from opscore.cli.waterfall import ROWS_SHOWN, duration, rows, waterfall
+from opscore.cli.times import duration
+from opscore.cli.waterfall import ROWS_SHOWN, rows, waterfall
 from opscore.wire.task import AttemptView, Usage
 from opscore.wire.trace import (
     QuantilesView,

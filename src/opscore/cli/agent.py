@@ -6,10 +6,10 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from opscore.cli import exits
+from opscore.cli import agent_screen, exits
 from opscore.cli.app import noun
 from opscore.cli.inputs import given, labels, read_json
-from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
+from opscore.cli.output import Columns, fields, print_lines, print_list, print_one, say
 from opscore.cli.settings import DEFAULTS, Common
 
 app = noun("agent", "Agents: what they can do and what they are doing.")
@@ -40,7 +40,7 @@ async def ls(
         ("AGENT", "agentName"),
         ("ID", "agentId"),
         ("STATE", "state"),
-        ("LOAD", _load),
+        ("LOAD", agent_screen.load),
         ("INSTANCES", lambda row: sum(one["online"] for one in row.get("instances", []))),
         ("CHANNEL", "channel"),
         ("CAPABILITIES", lambda row: ", ".join(row.get("capabilities", []))),
@@ -50,12 +50,19 @@ async def ls(
 
 @app.command
 async def show(agent: AgentName, /, *, common: Common = DEFAULTS) -> None:
-    """Show one agent with its instances, load and last error."""
+    """Show an agent on one screen: how it is, what failed, what it does, what to do next.
+
+    -o json has the agent alone, and all of it.
+    """
     from opscore.cli.remote import connect
 
     async with connect(common) as server:
         found = await find(server, agent)
-    print_one(found, _view, common.format)
+        if common.format != "table":
+            print_one(found, fields_of, common.format)
+            return
+        reading = await agent_screen.read(server, found)
+    print_lines(agent_screen.lines(reading))
 
 
 @app.command
@@ -94,7 +101,7 @@ async def register(
     )
     async with connect(common) as server:
         made = await server.post("/agent", body)
-    print_one(made, _view, common.format)
+    print_one(made, _registered, common.format)
 
 
 @app.command
@@ -138,6 +145,11 @@ async def refresh(*, common: Common = DEFAULTS) -> None:
     async with connect(common) as server:
         told = await server.post("/internal/agent/refresh")
     print_one(told, _agentkit_view, common.format)
+
+
+def _registered(made: Any) -> list[str]:
+    """What counts of a new agent; what its calls are signed with is told only now."""
+    return fields([*agent_screen.head(made), ("signing secret", made.get("signingSecret"))])
 
 
 def _agentkit_view(told: Any) -> list[str]:
@@ -187,42 +199,3 @@ async def find(server: Any, name: str) -> dict[str, Any]:
 def fields_of(record: Any) -> list[str]:
     """Every field of a flat record."""
     return fields(record.items())
-
-
-def _load(row: Any) -> str:
-    return f"{row.get('inFlight', 0)}/{row.get('maxInFlight', 0)}"
-
-
-def _view(agent: Any) -> list[str]:
-    shown = fields(
-        [
-            ("agent", agent.get("agentName")),
-            ("id", agent.get("agentId")),
-            ("state", agent.get("state")),
-            ("reported", agent.get("reportedState")),
-            ("version", agent.get("version") or None),
-            ("channel", agent.get("channel")),
-            ("endpoint", agent.get("contactEndpoint")),
-            ("capabilities", ", ".join(agent.get("capabilities", []))),
-            ("load", _load(agent)),
-            ("labels", agent.get("labels") or None),
-            ("metadata", agent.get("metadata") or None),
-            ("last error", agent.get("lastError")),
-            ("registered", agent.get("createdAt")),
-            ("updated", agent.get("updatedAt")),
-            ("told", agent.get("registeredAt")),
-        ]
-    )
-    if details := agent.get("details"):
-        shown += block("details", details)
-    if instances := agent.get("instances"):
-        shown += ["", *table(instances, _INSTANCE)]
-    return shown
-
-
-_INSTANCE: Columns = [
-    ("INSTANCE", "instanceId"),
-    ("ONLINE", "online"),
-    ("LOAD", _load),
-    ("LAST SEEN", "lastSeenAt"),
-]

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from opscore.cli import exits
+from opscore.cli import exits, nextup
 from opscore.cli.help import print_help
 from opscore.cli.output import complain
 from opscore.cli.settings import apply_file
@@ -54,6 +54,7 @@ def noun(name: str, text: str) -> App:
 
 def execute(tokens: Sequence[str]) -> int:
     """Run one command line; returns the exit code and never raises for what a user can cause."""
+    named = nextup.given.set(nextup.carried(tokens))
     try:
         code = _guarded(lambda: _dispatch(list(tokens)))
         sys.stdout.flush()
@@ -61,6 +62,8 @@ def execute(tokens: Sequence[str]) -> int:
         # The reader (`| head`) has left: nobody to tell. Python would complain at exit otherwise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.OK
+    finally:
+        nextup.given.reset(named)
     return code
 
 

@@ -65,7 +65,7 @@ async def _show(events: Any, form: str) -> None:
         if form == "json":
             found.append(one)
             continue
-        print_lines([encode(one) if form == "jsonl" else _line(one)])
+        print_lines([encode(one) if form == "jsonl" else event_line(one)])
         sys.stdout.flush()
     if form == "json":
         print_json(found)

@@ -106,10 +106,12 @@ def _context(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def _line(one: Any, form: str) -> str:
-    """When, how bad, who, what, and the rest in few words."""
-    if form == "jsonl":
-        return encode(one)
-    level = paint(f"{one['level']:<8}")
+    return encode(one) if form == "jsonl" else record_line(one)
+
+
+def record_line(one: Any) -> str:
+    """A record as one line: when, how bad, who, what, and the rest in few words."""
+    level = paint(f"{plain(one['level']):<8}")
     who = one.get("agent") or one.get("agentId") or "server"
     message, operation = one["message"], one["operation"]
     told = message if operation in {message, "log"} else f"{operation}: {message}"

@@ -11,11 +11,9 @@ from opscore.cli.app import noun
 from opscore.cli.bulk import change_found
 from opscore.cli.exits import OK, usage
 from opscore.cli.inputs import given, labels, payload, read_json
-from opscore.cli.outcome import detached, error_text, say_secret, watch_to_end
-from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
-from opscore.cli.progress import children, counts
+from opscore.cli.outcome import detached, say_secret, watch_to_end
+from opscore.cli.output import Columns, fields, print_lines, print_list, print_one, say
 from opscore.cli.settings import DEFAULTS, CallbackUrl, Common, IdempotencyKey
-from opscore.cli.spending import spent
 from opscore.cli.why import why_lines
 
 app = noun("session", "Sessions: start, follow, control.")
@@ -92,12 +90,19 @@ async def ls(
 
 @app.command
 async def show(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
-    """Show a session with its steps, error and output."""
+    """Show a session on one screen: what failed, what it waits for, its steps, what to do next.
+
+    -o json has the session alone, and all of it.
+    """
+    from opscore.cli import session_screen
     from opscore.cli.remote import connect, part
 
     async with connect(common) as server:
-        found = await server.get(f"/session/{part(session)}")
-    print_one(found, _view, common.format)
+        if common.format != "table":
+            print_one(await server.get(f"/session/{part(session)}"), lambda _: (), common.format)
+            return
+        reading = await session_screen.read(server, session)
+    print_lines(session_screen.lines(reading))
 
 
 @app.command
@@ -108,6 +113,26 @@ async def why(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
     async with connect(common) as server:
         found = await server.get(f"/session/{part(session)}/why")
     print_one(found, why_lines, common.format)
+
+
+@app.command
+async def history(
+    session: SessionId,
+    /,
+    *,
+    limit: Annotated[int, Parameter(help="The first ones, at most so many.")] = 10_000,
+    common: Common = DEFAULTS,
+) -> None:
+    """Show the journal of a session: every fact, oldest first."""
+    from opscore.cli.event import event_line
+    from opscore.cli.remote import connect, part
+
+    async with connect(common) as server:
+        events = await server.listing(f"/session/{part(session)}/history", "events", limit)
+    if common.format == "table":
+        print_lines(event_line(one) for one in events)
+    else:
+        print_list(events, [], common.format)
 
 
 @app.command
@@ -262,52 +287,6 @@ def _told(common: Common, answer: Any, words: str) -> None:
         print_one(answer or {}, lambda one: fields(one.items()), common.format)
 
 
-def _view(session: Any) -> list[str]:
-    shown = fields(
-        [
-            ("session", session.get("sessionId")),
-            ("workflow", f"{session.get('workflow')} {session.get('version')}"),
-            ("status", session.get("status")),
-            ("cancelling", True if session.get("cancelling") else None),
-            ("waiting for", session.get("waitingFor")),
-            ("child of", session.get("parent")),
-            ("priority", session.get("priority")),
-            ("labels", session.get("labels") or None),
-            ("bound to", session.get("agentId")),
-            ("error", error_text(session.get("error"))),
-            ("created", session.get("createdAt")),
-            ("finished", session.get("finishedAt")),
-            ("trace", session.get("traceId")),
-            ("callback", _callback(session.get("callback"))),
-            *_spent(session.get("usage")),
-        ]
-    )
-    steps = [{"step": name, **state} for name, state in session.get("steps", {}).items()]
-    if steps:
-        shown += ["", *table(steps, _STEPS)]
-    shown += block("input", session.get("input"))
-    if session.get("output") is not None:
-        shown += block("output", session["output"])
-    return shown
-
-
-def _spent(usage: Any) -> list[tuple[str, object]]:
-    """What its attempts told they spent, and how much of it in vain."""
-    if not usage:
-        return []
-    wasted = usage["wasted"]
-    told = spent(wasted) if wasted["attempts"] else None
-    return [("usage", spent(usage["total"])), ("wasted", told)]
-
-
-def _callback(callback: Any) -> str | None:
-    """How the message about the session's end stands."""
-    if not callback:
-        return None
-    why = f" ({callback['error']})" if callback.get("error") else ""
-    return f"{callback['status']} after {callback['tries']} tries: {callback['url']}{why}"
-
-
 _LIST: Columns = [
     ("SESSION", "sessionId"),
     ("WORKFLOW", "workflow"),
@@ -316,13 +295,4 @@ _LIST: Columns = [
     ("PRIORITY", "priority"),
     ("CREATED", "createdAt"),
     ("FINISHED", "finishedAt"),
-]
-_STEPS: Columns = [
-    ("STEP", "step"),
-    ("STATUS", "status"),
-    ("TASKS", lambda row: counts(row) or None),
-    ("CHILD", lambda row: children(row) or None),
-    ("STARTED", "startedAt"),
-    ("FINISHED", "finishedAt"),
-    ("ERROR", lambda row: error_text(row.get("error"))),
 ]

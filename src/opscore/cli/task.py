@@ -12,9 +12,9 @@ from opscore.cli.bulk import change_found
 from opscore.cli.exits import OK, usage
 from opscore.cli.inputs import given, labels, payload, value
 from opscore.cli.outcome import error_text
-from opscore.cli.output import Columns, block, fields, print_list, print_one, say, table
+from opscore.cli.output import Columns, fields, print_lines, print_list, print_one, say
+from opscore.cli.screen import step_of
 from opscore.cli.settings import DEFAULTS, Common, IdempotencyKey
-from opscore.cli.spending import cost
 from opscore.cli.why import why_lines
 
 app = noun("task", "Tasks: enqueue, read, repeat by hand.")
@@ -126,12 +126,19 @@ async def ls(
 
 @app.command
 async def show(task: TaskId, /, *, common: Common = DEFAULTS) -> None:
-    """Show a task with every attempt."""
+    """Show a task on one screen: why it failed, every attempt, what to do next.
+
+    -o json has the task alone, and all of it.
+    """
+    from opscore.cli import task_screen
     from opscore.cli.remote import connect, part
 
     async with connect(common) as server:
-        found = await server.get(f"/task/{part(task)}")
-    print_one(found, _view, common.format)
+        if common.format != "table":
+            print_one(await server.get(f"/task/{part(task)}"), _all, common.format)
+            return
+        reading = await task_screen.read(server, task)
+    print_lines(task_screen.lines(reading))
 
 
 @app.command
@@ -248,59 +255,14 @@ def _all(record: Any) -> list[str]:
     return fields(record.items())
 
 
-def _view(task: Any) -> list[str]:
-    progress = task.get("progress")
-    shown = fields(
-        [
-            ("task", task.get("taskId")),
-            ("session", task.get("sessionId")),
-            ("step", task.get("step")),
-            ("item", task.get("index")),
-            ("status", task.get("status")),
-            ("needs", task.get("capability")),
-            ("agent", task.get("agentId") or task.get("agent")),
-            ("priority", task.get("priority")),
-            ("attempt", task.get("attempt")),
-            ("failures", task.get("failures")),
-            ("progress", None if progress is None else f"{progress:.0%}"),
-            ("message", task.get("progressMessage") or None),
-            ("error", error_text(task.get("error"))),
-            ("due", task.get("dueAt")),
-            ("created", task.get("createdAt")),
-            ("finished", task.get("finishedAt")),
-        ]
-    )
-    shown += block("input", task.get("input"))
-    if task.get("output") is not None:
-        shown += block("output", task["output"])
-    if attempts := task.get("attemptHistory"):
-        shown += ["", *table(attempts, _ATTEMPTS)]
-    return shown
-
-
-def _step(task: Any) -> str:
-    index = task.get("index")
-    return task.get("step", "") + ("" if index is None else f"[{index}]")
-
-
 _LIST: Columns = [
     ("TASK", "taskId"),
     ("STATUS", "status"),
-    ("STEP", _step),
+    ("STEP", step_of),
     ("NEEDS", lambda row: row.get("capability") or f"agent {row.get('agent')}"),
     ("AGENT", "agentId"),
     ("ATTEMPT", "attempt"),
     ("PRIORITY", "priority"),
     ("CREATED", "createdAt"),
-    ("ERROR", lambda row: error_text(row.get("error"))),
-]
-_ATTEMPTS: Columns = [
-    ("ATTEMPT", "attempt"),
-    ("AGENT", "agentId"),
-    ("INSTANCE", "instanceId"),
-    ("STARTED", "startedAt"),
-    ("ENDED", "endedAt"),
-    ("OUTCOME", lambda row: row.get("outcome") or "running"),
-    ("COST", lambda row: cost(row["usage"]) if row.get("usage") else None),
     ("ERROR", lambda row: error_text(row.get("error"))),
 ]

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from opscore.cli.exits import usage
 from opscore.cli.output import Columns, Row, plain, print_one, table
 from opscore.cli.settings import DEFAULTS, Common
-from opscore.cli.waterfall import duration, show
+from opscore.cli.times import duration
+from opscore.cli.waterfall import show
 
 
 async def trace(

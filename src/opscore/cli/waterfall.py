@@ -9,12 +9,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from opscore.cli.output import coloured, plain, print_lines
 from opscore.cli.spending import usage_lines
+from opscore.cli.times import duration, moment
 
 Piece = tuple[str, str]
 """Text, and its style for rich."""
@@ -99,24 +99,17 @@ class Scale:
 
     def __init__(self, trace: Mapping[str, Any], columns: int) -> None:
         self.columns = max(columns, 10)
-        self._start = _moment(trace["spans"][0]["startAt"])
+        self._start = moment(trace["spans"][0]["startAt"])
         ends = [self._start + 1e-6]
-        ends += [_moment(span["startAt"]) + span["seconds"] for span in trace["spans"]]
+        ends += [moment(span["startAt"]) + span["seconds"] for span in trace["spans"]]
         self._length = max(ends) - self._start
 
     def place(self, span: Mapping[str, Any]) -> tuple[int, int]:
         """The first column and how many; at least one, so that nothing is invisible."""
-        begin = (_moment(span["startAt"]) - self._start) / self._length * self.columns
+        begin = (moment(span["startAt"]) - self._start) / self._length * self.columns
         end = begin + span["seconds"] / self._length * self.columns
         first = min(int(begin), self.columns - 1)
         return first, max(1, min(round(end), self.columns) - first)
-
-
-def _moment(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def rows(spans: Sequence[Any]) -> list[Row]:
@@ -243,14 +236,3 @@ def _bottleneck(found: Mapping[str, Any], trace: Mapping[str, Any]) -> str:
     return (
         f"{plain(found['kind'])} in {where}{whose}{inside}: {duration(found['seconds'])}, {share}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people, in three digits or so."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 or seconds == 0 else "<1 ms"
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

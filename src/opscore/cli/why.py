@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from opscore.cli.output import Columns, fields, table
+from opscore.cli.output import Columns, fields, plain, table
+from opscore.cli.screen import fold
+from opscore.cli.times import ago
+
+WAITS_SHOWN = 6
 
 
 def why_lines(answer: Any) -> list[str]:
@@ -20,6 +24,18 @@ def why_lines(answer: Any) -> list[str]:
     if attempts:
         shown += ["", *table(attempts, _ATTEMPTS)]
     return [*fields([("status", answer.get("status"))]), "", *shown]
+
+
+def waits(answer: Any) -> list[str]:
+    """The reasons in a line each, for a screen that has more to say."""
+    shown: list[str] = []
+    for reason in answer.get("reasons", [])[:WAITS_SHOWN]:
+        where = f"{plain(reason['step'])}: " if reason.get("step") else ""
+        since = ago(reason.get("since"))
+        shown += fold(
+            f"  {where}{plain(reason['message'])}" + (f", since {since}" if since else ""), 4
+        )
+    return shown
 
 
 _REASONS: Columns = [

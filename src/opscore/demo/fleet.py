@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -123,22 +122,3 @@ async def _answers(holds: Callable[[], Awaitable[bool]]) -> bool:
         if problem.status != 503:  # it is there, and not ready yet
             raise
         return False
-
-
-def program() -> str:
-    """How this very program is called from a shell in the current directory."""
-    name = Path(sys.argv[0])
-    if name.name != "opscore":
-        return f"{sys.executable} -m opscore"
-    return _short(name.absolute())
-
-
-def _short(path: Path) -> str:
-    """The bare name when the shell finds the same file, else the shortest path to it."""
-    import shutil
-
-    found = shutil.which(path.name)
-    if found is not None and Path(found).exists() and Path(found).samefile(path):
-        return path.name
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

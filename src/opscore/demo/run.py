@@ -124,7 +124,7 @@ class Demo:
 
     async def _run(self, fleet: Fleet, keep: bool, as_json: bool) -> int:
         from opscore.demo.audit import take_account
-        from opscore.demo.fleet import program
+        from opscore.demo.program import program
         from opscore.demo.show import Show, read_ledger
         from opscore.demo.summary import Outcome
 
