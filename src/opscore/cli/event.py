@@ -71,8 +71,8 @@ async def _show(events: Any, form: str) -> None:
         print_json(found)
 
 
-def _line(one: Any) -> str:
-    """When, what, of whom, and the facts."""
+def event_line(one: Any) -> str:
+    """An event as one line: when, what, of whom, and the facts."""
     whose = one.get("sessionId") or one.get("agentId") or "-"
     told: dict[str, Any] = one.get("data") or {}
     facts = {name: value for name, value in told.items() if value is not None}
