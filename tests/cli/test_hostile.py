@@ -10,7 +10,7 @@ import pytest
 import structlog
 from rich.console import Console
 
-from opscore.cli.progress import LineView, LiveView
+from opscore.cli.progress import LineView, LiveView, Look
 from opscore.telemetry import logs
 from opscore.telemetry.plain import UNSAFE
 from tests.cli import samples
@@ -98,11 +98,13 @@ async def test_no_live_view_obeys_what_it_shows(capsys: pytest.CaptureFixture[st
 
     session = poisoned(samples.as_json(samples.session()), ALL)
     session["steps"] = {ALL: next(iter(session["steps"].values()))} if session["steps"] else {}
-    await LineView().look(session)
+    await LineView().look(Look(session))
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=False, width=2000)
     with Live(console=console, auto_refresh=False) as live:
-        await LiveView(live).look(session)
+        await LiveView(live).look(
+            Look(session, {}, (poisoned(samples.as_json(samples.task()), ALL),))
+        )
         live.refresh()
     harmless(drawn.getvalue(), capsys.readouterr().err)
     assert "drop table" in drawn.getvalue()

@@ -15,6 +15,7 @@ import apsw
 import pytest
 
 from opscore.cli import exits
+from opscore.demo.processes import free_port
 from opscore.store.migrate import SCHEMA_VERSION
 from tests.cli.conftest import Command
 from tests.cli.test_serve import KEY, start
@@ -203,6 +204,61 @@ def test_a_server_keeps_its_database_and_stops_on_request(
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == exits.OK
     assert (clean_settings / ".opscore" / "ops.db").is_file()
+
+
+@contextmanager
+def watching(session: str, url: str) -> Generator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opscore.cli", "session", "watch", session, "--url", url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def told(process: subprocess.Popen[str], words: str) -> None:
+    """Wait until the process has said this."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"it ended without saying {words!r}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_session_is_watched_over_a_restart_of_the_server_and_left_by_ctrl_c(
+    opscore: Command, template: str, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    (tmp_path / "agent.py").write_text(AGENT, encoding="utf-8")
+    with running("dev", "--port", port) as (server, url):
+        opscore("workflow", "apply", template, "--url", url)
+        ran = opscore("session", "start", "greet", "name=nobody", "--url", url)
+        session = ran.out.strip()
+        with watching(session, url) as left:
+            told(left, "step hello: running")
+            left.send_signal(signal.SIGINT)
+            told(left, "detached")
+            assert left.wait(30) == exits.INTERRUPTED
+        with watching(session, url) as process:
+            told(process, "step hello: running")
+            server.kill()
+            server.wait(30)
+            told(process, "trying again")
+            agent = [sys.executable, str(tmp_path / "agent.py")]
+            with (
+                running("dev", "--port", port),
+                subprocess.Popen(agent, env=environment(OPSCORE_URL=url)) as working,
+            ):
+                told(process, "there is nobody to greet")
+                assert process.wait(60) == exits.SESSION_FAILED
+                working.kill()
 
 
 def test_templates_of_a_directory_are_applied_and_a_bad_one_is_reported(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opscore.cli import exits, follow
+from opscore.cli import exits, follow, watching
 from opscore.wire.base import PointedError
 from opscore.wire.session import WorkflowCreated
 from opscore.wire.task import TaskError
@@ -22,6 +22,7 @@ STREAM = b"id: 1\nevent: task.completed\ndata: {}\n\n"
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(follow, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(watching, "LAST_WORDS_SECONDS", 0.0)
 
 
 def test_a_run_prints_the_output_alone_on_stdout(server: FakeServer, opscore: Command) -> None:
@@ -125,3 +126,37 @@ def test_without_a_stream_the_session_is_still_followed(
     server.on("GET /session/ses_1", *readings, samples.session())
     server.refuse("GET /session/ses_1/stream", 404, "no stream here")
     assert opscore("session", "watch", "ses_1").code == exits.OK
+
+
+LOG = b"""event: log
+id: 1
+data: {"logId": 1, "at": "2026-04-01T12:00:00Z", "level": "warning", "operation": "task.retried",
+data: "namespace": "default", "message": "quota", "agent": "alpha", "sessionId": "ses_1"}
+
+event: dropped
+data: {"dropped": 7000}
+
+"""
+
+
+def test_log_lines_stand_among_the_steps(server: FakeServer, opscore: Command) -> None:
+    readings = [samples.session("processing")] * 20
+    server.on("GET /session/ses_1", *readings, samples.session())
+    server.on("GET /log/stream", LOG, Content_Type="text/event-stream")
+    ran = opscore("session", "watch", "ses_1")
+    assert ran.code == exits.OK
+    assert "12:00:00  warning   alpha             task.retried: quota\n" in ran.err
+    assert "… 7,000 log records were not shown" in ran.err
+    asked = next(seen for seen in server.seen if seen.path == "/log/stream")
+    assert dict(asked.query) == {"session": "ses_1", "level": "info", "since": "1m"}
+
+
+def test_a_key_that_may_not_read_logs_watches_all_the_same(
+    server: FakeServer, opscore: Command
+) -> None:
+    readings = [samples.session("processing")] * 20
+    server.on("GET /session/ses_1", *readings, samples.session())
+    server.refuse("GET /log/stream", 403, "not allowed")
+    ran = opscore("session", "watch", "ses_1")
+    assert ran.code == exits.OK
+    assert ran.err.count("log lines are not shown: not allowed") == 1

@@ -7,11 +7,12 @@ broken stream, a restarted server, or an event of a newer version costs nothing 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from opscore.cli import exits
 from opscore.cli.exits import Stop
+from opscore.cli.nextup import command
 from opscore.cli.output import complain, encode, print_lines
 
 if TYPE_CHECKING:
@@ -30,35 +31,48 @@ Look = Callable[[Any], Awaitable[None]]
 
 
 async def follow(
-    server: Remote, session_id: str, look: Look, *, limit: float | None = None
+    server: Remote,
+    session_id: str,
+    look: Look,
+    *,
+    limit: float | None = None,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> dict[str, Any]:
     """Call `look` with every new reading of the session and return the one in which it ended.
 
-    Raises `Stop`: exit code 5 after `limit` seconds, 3 for an unknown session, 1 for a server that
+    `beside` runs as long as that takes; it must not raise. Raises `Stop`: exit code 5 after `limit` seconds, 3 for an unknown session, 1 for a server that
     stays away.
     """
     try:
         async with asyncio.timeout(limit):
-            return await _follow(server, session_id, look)
+            return await _follow(server, session_id, look, beside)
     except TimeoutError:
         raise Stop(
             exits.TIMEOUT,
             f"error: {session_id} did not end within {limit:g} s; it goes on",
-            f"  follow it: opscore session watch {session_id}",
+            f"  follow it: {command('session watch', session_id)}",
         ) from None
 
 
-async def _follow(server: Remote, session_id: str, look: Look) -> dict[str, Any]:
+async def _follow(
+    server: Remote,
+    session_id: str,
+    look: Look,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None,
+) -> dict[str, Any]:
     news = asyncio.Event()
     ended: dict[str, Any] = {}
     stops: list[Stop] = []
     async with asyncio.TaskGroup() as group:
-        listener = group.create_task(_listen(server, session_id, news))
+        others = [group.create_task(_listen(server, session_id, news))]
+        if beside is not None:
+            others.append(group.create_task(beside()))
         try:
             ended = await _watch(server, session_id, look, news)
         except Stop as stop:
             stops.append(stop)  # carried around the group, which would wrap it
-        listener.cancel()
+        for other in others:
+            other.cancel()
     if stops:
         raise stops[0]
     return ended

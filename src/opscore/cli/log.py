@@ -109,9 +109,13 @@ def _line(one: Any, form: str) -> str:
     return encode(one) if form == "jsonl" else record_line(one)
 
 
-def record_line(one: Any) -> str:
-    """A record as one line: when, how bad, who, what, and the rest in few words."""
-    level = paint(f"{plain(one['level']):<8}")
+def record_line(one: Any, *, colours: bool = True) -> str:
+    """A record as one line: when, how bad, who, what, and the rest in few words.
+
+    `colours`: when standard output takes them.
+    """
+    level = f"{plain(one['level']):<8}"
+    level = paint(level) if colours else level
     who = one.get("agent") or one.get("agentId") or "server"
     message, operation = one["message"], one["operation"]
     told = message if operation in {message, "log"} else f"{operation}: {message}"

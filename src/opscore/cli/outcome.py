@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from opscore.cli import exits
 from opscore.cli.follow import EventLines, follow
+from opscore.cli.nextup import command
 from opscore.cli.output import complain, print_json, say
 from opscore.cli.progress import showing
+from opscore.cli.watching import watch
 
 if TYPE_CHECKING:
     from opscore.cli.remote import Remote
@@ -27,7 +29,7 @@ async def watch_to_end(
         ended = await follow(server, session_id, EventLines(server).look, limit=limit)
     else:
         with showing() as view:
-            ended = await follow(server, session_id, view.look, limit=limit)
+            ended = await watch(server, session_id, view, limit=limit)
     if form == "json":
         print_json(ended)
     elif form == "table" and ended["status"] == "completed":
@@ -47,8 +49,8 @@ def _why_not(session: Any) -> Iterator[str]:
     for step, state in session.get("steps", {}).items():
         if state["status"] == "failed":
             yield f"  step {step}: {error_text(state.get('error')) or 'failed'}"
-    yield f"  look closer: opscore task ls --session {name}"
-    yield f"  try the failed steps again: opscore session retry {name}"
+    yield f"  look closer: {command('session show', name)}"
+    yield f"  try the failed steps again: {command('session retry', name)}"
 
 
 def error_text(error: Any) -> str | None:
@@ -69,6 +71,6 @@ def detached(session_id: str) -> None:
     say(
         "",
         f"detached; {session_id} goes on",
-        f"  follow it: opscore session watch {session_id}",
-        f"  cancel it: opscore session cancel {session_id}",
+        f"  follow it: {command('session watch', session_id)}",
+        f"  cancel it: {command('session cancel', session_id)}",
     )

@@ -145,7 +145,12 @@ async def watch(
     ] = None,
     common: Common = DEFAULTS,
 ) -> int:
-    """Follow a session to its end; the exit code is its outcome."""
+    """Follow a session to its end; the exit code is its outcome.
+
+    On a terminal: its steps as a graph, with their progress and attempts, and log lines above it;
+    elsewhere a line for each change. It goes on over a restart of the server; Ctrl-C leaves, and
+    the session goes on.
+    """
     from opscore.cli.remote import connect
 
     async with connect(common) as server:
