@@ -93,6 +93,8 @@ NEEDS: dict[str, str] = {
     "GET //health": "public",
     "GET //ready": "public",
     "GET //metrics": "session:read",
+    "POST //v1/traces": "agent:report",
+    "POST //v1/logs": "agent:report",
     "GET /schema/{name}": "public",
     "GET //openapi.json": "public",
     "GET //docs": "public",

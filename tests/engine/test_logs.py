@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from opscore.core.errors import Invalid, Unavailable
 from opscore.core.logs import SERVER, LogRecord, LogSearch, Retention
+from opscore.core.received import ReceivedSpan
 from opscore.core.types import SECOND, ErrorInfo, SessionStatus
 from opscore.engine import logs as logs_module
 from opscore.engine.logs import Logs
@@ -152,10 +153,10 @@ class Slow(LogFile):
         self.goes_on = threading.Event()
         self.writes = threading.Event()
 
-    def append(self, records: Sequence[LogRecord]) -> None:
+    def append(self, records: Sequence[LogRecord], spans: Sequence[ReceivedSpan] = ()) -> None:
         self.writes.set()
         assert self.goes_on.wait(60)
-        super().append(records)
+        super().append(records, spans)
 
 
 NOTHING = LogRecord(0, "info", "op", "default", "text")
@@ -180,7 +181,9 @@ async def test_what_finds_no_room_is_dropped_counted_and_told(
     file.goes_on.set()
     page = await logs.search(ALL, cursor=None, limit=500)
     (told,) = [one for one in page.items if one.operation == "log.dropped"]
-    assert told.message.startswith("11 records dropped") and told.context == {"dropped": 11}
+    assert told.message.startswith("11 records or spans dropped") and told.context == {
+        "dropped": 11
+    }
     assert len(page.items) == 21
     theirs = await logs.search(LogSearch(("other",)), cursor=None, limit=5)
     assert [one.context for one in theirs.items] == [{"dropped": 1}]
@@ -244,10 +247,10 @@ async def test_a_full_disk_stops_nothing_and_loses_nothing_that_has_room(
     monkeypatch.setattr(logs_module, "RETRY_SECONDS", 0.01)
     original, full = LogFile.append, [True]
 
-    def append(self: LogFile, records: Sequence[LogRecord]) -> None:
+    def append(self: LogFile, records: Sequence[LogRecord], spans: Sequence[ReceivedSpan]) -> None:
         if full[0]:
             raise Unavailable("the disk is full")
-        original(self, records)
+        original(self, records, spans)
 
     monkeypatch.setattr(LogFile, "append", append)
     async with whole() as w:

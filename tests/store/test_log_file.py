@@ -11,6 +11,7 @@ import pytest
 
 from opscore.core.errors import Unavailable
 from opscore.core.logs import LEVELS, LogRecord, LogSearch, split_text
+from opscore.core.received import ReceivedEvent, ReceivedSpan
 from opscore.core.types import SECOND, Micros
 from opscore.store.log_file import LogFile
 from opscore.store.log_words import term
@@ -242,3 +243,58 @@ def test_a_full_disk_keeps_nothing_half(tmp_path: Path) -> None:
     assert len(found(file)) == 2
     file.close_writer()
     file.close_reader()
+
+
+SPAN = ReceivedSpan(
+    *(NOW, "default", "a" * 32, "b" * 16, "c" * 16, "chat", NOW - 9, NOW - 5),
+    *("error", "it broke", "writer", {"n": 1, "ok": True, "x": "ü\x00", "f": 0.5}),
+    (ReceivedEvent("first", NOW - 7, {"token": 3}),),
+)
+
+
+def test_spans_come_back_as_they_went_by_trace_and_namespace(file: LogFile) -> None:
+    later = replace(SPAN, span_id="d" * 16, parent_id=None, started_at=NOW, ended_at=NOW)
+    theirs = replace(SPAN, namespace="other", name="theirs")
+    file.append([], [later, SPAN, theirs, replace(SPAN, trace_id="e" * 32)])
+    file.append([PLAIN], [replace(SPAN, name="again")])
+    assert file.spans("default", "a" * 32, 10) == [SPAN, later]
+    assert file.spans("default", "a" * 32, 1) == [SPAN]
+    assert file.spans("other", "a" * 32, 10) == [theirs]
+    assert len(found(file)) == 1
+
+
+def test_spans_are_forgotten_by_age_by_size_and_by_namespace(file: LogFile) -> None:
+    many = [replace(SPAN, at=NOW + n, span_id=f"{n:016x}") for n in range(10)]
+    theirs = replace(SPAN, namespace="other")
+    file.append([PLAIN, replace(PLAIN, at=NOW + 100)], [*many, theirs])
+    assert file.outdated(NOW + 5, 2**40, "other") == (1, 0)
+    assert file.outdated(NOW + 5, 2**40) == (1 + 5 + 1, 0)
+    while file.forget(NOW + 5, 2**40, "other"):
+        continue
+    assert file.spans("other", "a" * 32, 10) == []
+    assert len(file.spans("default", "a" * 32, 99)) == 10
+    while file.forget(NOW + 5, 2**40):
+        continue
+    assert [one.at - NOW for one in file.spans("default", "a" * 32, 99)] == [5, 6, 7, 8, 9]
+    assert len(found(file)) == 1
+    while file.forget(0, 0):
+        continue
+    assert file.spans("default", "a" * 32, 99) == found(file) == []
+
+
+def test_a_file_of_the_first_version_gets_the_table_of_spans(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ops.db'}"
+    first = LogFile(url, "x")
+    first.open(NOW)
+    first.append([PLAIN])
+    first.close_writer()
+    assert first.location.path is not None
+    connection = apsw.Connection(str(first.location.path))
+    connection.execute("drop table spans; pragma user_version = 1")
+    connection.close()
+    again = LogFile(url, "x")
+    again.open(NOW)
+    again.append([], [SPAN])
+    assert (again.spans("default", "a" * 32, 9), len(found(again))) == ([SPAN], 1)
+    again.close_writer()
+    again.close_reader()

@@ -97,9 +97,17 @@ class Dispatcher:
             if out.started:
                 log.error("answer broke off", path=scope["path"], exc_info=error)
                 raise
-            answer = answer_of(error, trace_id)
+            answer = self._refusal(scope["method"], error, trace_id, headers)
             await answer.send(out)
             return answer.status
+
+    def _refusal(
+        self, method: str, error: Exception, trace_id: str, headers: Mapping[bytes, bytes]
+    ) -> Answer:
+        operation = self._operations.get(method)
+        if operation is None or operation.refuse is None:
+            return answer_of(error, trace_id)
+        return operation.refuse(error, trace_id, headers)
 
     async def _reply(
         self, scope: Any, receive: Any, headers: dict[bytes, bytes], trace_id: str

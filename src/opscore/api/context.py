@@ -13,6 +13,7 @@ from opscore.api.settings import ServerSettings
 from opscore.api.tracing import random_trace_id, trace_of
 from opscore.channels.agentkit_sync import AgentKitSync
 from opscore.engine.clock import Clock, SystemClock
+from opscore.engine.known_traces import KnownTraces
 
 if TYPE_CHECKING:
     from opscore.engine.engine import Engine
@@ -33,6 +34,10 @@ class Context:
     stopping: bool = False
     agentkit: AgentKitSync | None = None
     notices: Notices = field(default_factory=Notices)
+    known_traces: KnownTraces = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known_traces = KnownTraces(self.engine.store)
 
     def trace_id_of(self, headers: Mapping[bytes, bytes]) -> str:
         """The trace that a request belongs to: its caller's, or a new one."""

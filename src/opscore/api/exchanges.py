@@ -10,8 +10,8 @@ import msgspec
 from opscore.channels.attempts import error_view, moment, moment_or_none
 from opscore.core.types import SECOND, ErrorInfo, Json
 from opscore.debugging.usage import Usage
-from opscore.engine.logs import struck
 from opscore.engine.records import AttemptRecord
+from opscore.telemetry.logs import struck
 from opscore.wire import task
 
 SHOWN = 4_096

@@ -15,6 +15,7 @@ from opscore.api import (
     log,
     metrics,
     notify,
+    otlp,
     schedule,
     session,
     system,
@@ -41,4 +42,5 @@ NOUNS: Sequence[Routes] = (
     audit.routes,
     system.routes,
     metrics.routes,
+    otlp.routes,
 )

@@ -13,6 +13,7 @@ from opscore import __version__
 from opscore.api import openapi_shared as shared
 from opscore.api.examples import TEMPLATE, example_of
 from opscore.api.route import Operation
+from opscore.telemetry.otlp.encoding import PROTOBUF
 from opscore.wire.base import Problem
 
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -127,6 +128,8 @@ _FIGURES = ("text/plain", "application/openmetrics-text")
 
 
 def _request_body(operation: Operation, body: type, made: _Document) -> dict[str, Any]:
+    if PROTOBUF in operation.media_types:
+        return {"required": True, "content": shared.OTLP}
     example = TEMPLATE if body is bytes else example_of(body)
     # What is only examined may be anything: the answer says what is wrong with it.
     schema: dict[str, Any] = made.schema(body) if operation.changes or body is not bytes else {}
@@ -142,6 +145,9 @@ def _responses(noun: str, operation: Operation, made: _Document) -> dict[str, An
         for status, answer in operation.answers.items()
     }
     for status in shared.refused_with(operation):
+        if operation.refuse is not None:
+            found[str(status)] = shared.OTLP_REFUSED
+            continue
         found.setdefault(str(status), {"$ref": f"#/components/responses/Refused{status}"})
     return dict(sorted(found.items()))
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from opscore.api.route import Operation
+from opscore.telemetry.otlp.encoding import PROTOBUF
 from opscore.wire.agent import AgentView
 from opscore.wire.session import SessionView
 from opscore.wire.task import TaskView
@@ -78,6 +79,26 @@ REFUSALS: Mapping[int, tuple[str, str]] = {
     429: ("too_many_requests", "Too many requests; try again after a pause"),
     500: ("internal", "Something broke; the log has it under the trace id"),
     503: ("unavailable", "The server cannot take the request now; try again after a pause"),
+}
+_BINARY = {"type": "string", "format": "binary"}
+OTLP: dict[str, Any] = {
+    PROTOBUF: {"schema": _BINARY},
+    "application/json": {"schema": {"type": "object"}, "example": {}},
+}
+"""Requests of OpenTelemetry's protocol, whose messages it describes itself."""
+OTLP_REFUSED: dict[str, Any] = {
+    "description": "A `google.rpc.Status`, in the encoding of the request",
+    "content": {
+        PROTOBUF: {"schema": _BINARY},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["code", "message"],
+                "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+            },
+            "example": {"code": 3, "message": "the body is not JSON"},
+        },
+    },
 }
 _PLURAL: Mapping[str, str] = {"name": "repo-health", "version": "1"}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from opscore.api.access import PERMISSIONS, Permission
-from opscore.api.answer import Send
+from opscore.api.answer import Answer, Send
 from opscore.api.body import JSON_TYPES, BodyReader
 from opscore.api.call import Call
 
@@ -27,6 +27,8 @@ class Reply(Protocol):
 
 
 Endpoint: TypeAlias = Callable[..., Awaitable[Reply]]
+Refuse: TypeAlias = Callable[[Exception, str, Mapping[bytes, bytes]], Answer]
+"""How an exception is answered; it is given the trace id and the request's headers."""
 Answers: TypeAlias = Mapping[int, type | None]
 
 
@@ -51,6 +53,8 @@ class Operation:
     """Whether it takes the `ETag` of what it edits."""
     lenient: bool = False
     """Whether a query, though it takes none, is passed over: others' programs call it as they do."""
+    refuse: Refuse | None = None
+    """Where a protocol of others says how a refusal looks; None: as everywhere."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
 
@@ -97,6 +101,7 @@ class Routes:
         changes: bool = True,
         if_match: bool = False,
         lenient: bool = False,
+        refuse: Refuse | None = None,
     ) -> Callable[[Callable[[Call, I], Awaitable[Reply]]], None]:
         """Declare a route with a body; a body of type `bytes` is passed on as it came."""
         return lambda endpoint: self._add(
@@ -112,6 +117,7 @@ class Routes:
             changes=changes,
             if_match=if_match,
             lenient=lenient,
+            refuse=refuse,
         )
 
     def _add(

@@ -50,6 +50,8 @@ def trace_view(record: SessionTrace) -> TraceView:
     )
     if trace.steps:
         view.usage = _usage_of(trace)
+    if record.problem is not None:
+        view.problem = record.problem
     return view
 
 

@@ -95,20 +95,21 @@ def waterfall(trace: Mapping[str, Any], width: int, *, ascii_only: bool = False)
 
 
 class Scale:
-    """From times to columns."""
+    """From times to columns. The server's clock says how long the line is, not an agent's."""
 
     def __init__(self, trace: Mapping[str, Any], columns: int) -> None:
         self.columns = max(columns, 10)
         self._start = moment(trace["spans"][0]["startAt"])
         ends = [self._start + 1e-6]
-        ends += [moment(span["startAt"]) + span["seconds"] for span in trace["spans"]]
+        ours = [span for span in trace["spans"] if span["kind"] != "reported"]
+        ends += [moment(span["startAt"]) + span["seconds"] for span in ours]
         self._length = max(ends) - self._start
 
     def place(self, span: Mapping[str, Any]) -> tuple[int, int]:
         """The first column and how many; at least one, so that nothing is invisible."""
         begin = (moment(span["startAt"]) - self._start) / self._length * self.columns
         end = begin + span["seconds"] / self._length * self.columns
-        first = min(int(begin), self.columns - 1)
+        first = max(0, min(int(begin), self.columns - 1))
         return first, max(1, min(round(end), self.columns) - first)
 
 
@@ -119,7 +120,8 @@ def rows(spans: Sequence[Any]) -> list[Row]:
     waiting: dict[str, Row] = {}
     for span in spans:
         depth = depths[span["spanId"]] = depths.get(span["parentId"], -1) + 1
-        task = span["attributes"].get("opscore.task.id")
+        ours = span["kind"] != "reported"
+        task = span["attributes"].get("opscore.task.id") if ours else None
         row = waiting.pop(task, None) if task else None
         if row is None:
             row = Row(depth, plain(span["name"]))
@@ -153,9 +155,15 @@ def _cut(found: Sequence[Row]) -> Iterable[Row]:
             groups.setdefault(row.spans[0]["parentId"], []).append(row)
     left = {parent: len(group) for parent, group in groups.items()}
     kept = {id(row) for group in groups.values() for row in _worth(group)}
+    gone: set[str] = set()
     for row in found:
+        if row.spans[0]["parentId"] in gone:
+            gone.update(span["spanId"] for span in row.spans)
+            continue
         if not _leaf(row) or id(row) in kept:
             yield row
+        else:
+            gone.update(span["spanId"] for span in row.spans)
         if not _leaf(row):
             continue
         parent = row.spans[0]["parentId"]
@@ -172,7 +180,7 @@ def _worth(group: Sequence[Row]) -> list[Row]:
 
 
 def _leaf(row: Row) -> bool:
-    return row.spans[0]["kind"] in MARKS
+    return row.spans[0]["kind"] in MARKS or row.spans[0]["kind"] == "reported"
 
 
 def _line(row: Row, scale: Scale, marks: Mapping[str, str], line: str) -> Line:
@@ -206,6 +214,7 @@ def _told(row: Row) -> str:
     else:
         long = [span for span in row.spans if span["seconds"] >= 0.001] or row.spans[-1:]
         words = [f"{plain(span['kind'])} {duration(span['seconds'])}" for span in long]
+        words = [word.removeprefix("reported ") for word in words]
     if row.spans[-1]["endAt"] is None:
         words.append("goes on")
     error = row.spans[-1]["attributes"].get("error.type")
@@ -225,6 +234,8 @@ def _conclusions(trace: Mapping[str, Any]) -> list[Line]:
     lines += [[(text, "")] for text in usage_lines(trace.get("usage"))]
     if trace["truncated"]:
         lines.append([("this session has more events than a trace shows: later ones miss", "red")])
+    if "problem" in trace:
+        lines.append([(f"without what agents recorded: {plain(trace['problem'])}", "red")])
     return lines
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -53,6 +53,10 @@ class LogRecord:
     reported_at: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     log_id: int = 0
+
+    def sent_by(self, actor: str, agent_id: str | None) -> LogRecord:
+        """The record, sent by this actor; who may speak as one agent only is that agent."""
+        return replace(self, actor=actor, agent_id=agent_id or self.agent_id)
 
 
 @dataclass(frozen=True, slots=True)

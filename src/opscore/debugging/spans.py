@@ -7,16 +7,26 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
+from opscore.core.received import SpanStatus, Value
 from opscore.core.types import Micros
 from opscore.debugging.usage import Usage
 
 Kind = Literal[
-    "workflow", "step", "compensation", "child", "queue", "work", "delay", "wait", "approval"
+    "workflow",
+    "step",
+    "compensation",
+    "child",
+    "queue",
+    "work",
+    "delay",
+    "wait",
+    "approval",
+    "reported",
 ]
+"""`reported`: recorded by an agent itself."""
 LEAVES: frozenset[Kind] = frozenset({"queue", "work", "delay", "wait", "approval"})
 """Kinds of spans in which time passes; the others hold spans."""
-Status = Literal["unset", "ok", "error"]
-Value = str | int | float | bool
+Status = SpanStatus
 OPEN = 1 << 62
 """`over` of a span that has not ended: later than any event."""
 

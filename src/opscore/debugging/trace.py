@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opscore.core.events import SessionEvent
+from opscore.core.received import ReceivedSpan
 from opscore.core.types import Micros
 from opscore.debugging.critical import CriticalPath, critical_path
+from opscore.debugging.received import joined
 from opscore.debugging.session_spans import SessionSpans
 from opscore.debugging.spans import AgentName, Span
 from opscore.debugging.usage import Spent
@@ -32,11 +34,17 @@ class Trace:
 
 
 def trace_of(
-    session_id: str, journals: Mapping[str, Journal], now: Micros, agent_name: AgentName
+    session_id: str,
+    journals: Mapping[str, Journal],
+    now: Micros,
+    agent_name: AgentName,
+    received: Sequence[ReceivedSpan] = (),
 ) -> Trace:
     """The trace of a session; `journals` by session: its own and those of all its children.
 
-    A child whose journal is missing is one span, and what is open goes on `now`.
+    A child whose journal is missing is one span, and what is open goes on `now`. `received`: what
+    agents recorded of the same trace. It is shown where it belongs, and decides nothing: neither
+    the critical path nor what was spent.
     """
     built = {one: SessionSpans(one, journal, agent_name) for one, journal in journals.items()}
     spans = [span for one in built.values() for span in one.spans]
@@ -46,6 +54,7 @@ def trace_of(
     spent = Spent()
     for step in steps.values():
         spent.join(step)
+    spans += joined(root, spans, received)
     return Trace(built[session_id].trace_id, root, tuple(_nested(root, spans)), path, spent, steps)
 
 

@@ -11,17 +11,18 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from opscore.core.errors import Unavailable
 from opscore.core.logs import LEVELS, MESSAGE_LIMIT, LogRecord, LogSearch, Retention
+from opscore.core.received import ReceivedSpan
 from opscore.core.types import SECOND, Micros
 from opscore.engine.records import Paged
 from opscore.store.log_file import LogFile
-from opscore.telemetry.logs import SECRET_NAMES
+from opscore.telemetry.logs import struck
 
 T = TypeVar("T")
 _Order = Callable[["Unavailable | None"], None]
@@ -65,7 +66,7 @@ class Logs:
         self._file = file
         self._now = now
         self._retention = retention
-        self._waiting: deque[LogRecord] = deque()
+        self._waiting: deque[LogRecord | ReceivedSpan] = deque()
         self._dropped: dict[str, int] = {}
         self._lost: dict[str, int] = {}
         """All that was ever dropped, by namespace; `_dropped` is what was not told yet."""
@@ -110,11 +111,22 @@ class Logs:
         ):
             self._drop(record.namespace, 1)
             return False
-        self._waiting.append(_bounded(record))
+        self._add(_bounded(record))
+        return True
+
+    def put_span(self, span: ReceivedSpan) -> bool:
+        """The same for a span that an agent sent; records go first."""
+        if len(self._waiting) >= CALM_LIMIT:
+            self._drop(span.namespace, 1)
+            return False
+        self._add(span)
+        return True
+
+    def _add(self, one: LogRecord | ReceivedSpan) -> None:
+        self._waiting.append(one)
         self._put += 1
         if not self._filled.is_set():
             self._filled.set()
-        return True
 
     def _drop(self, namespace: str, count: int) -> None:
         with self._kept:
@@ -167,7 +179,9 @@ class Logs:
                 self._orders.popleft()
             began = self._now()
             batch = [self._waiting[n] for n in range(min(AT_ONCE, len(self._waiting)))]
-            self._file.append([*batch, *self._drops_told()])
+            spans = [one for one in batch if isinstance(one, ReceivedSpan)]
+            records = [one for one in batch if isinstance(one, LogRecord)]
+            self._file.append([*records, *self._drops_told()], spans)
             for _ in batch:
                 self._waiting.popleft()
             with self._kept:
@@ -221,6 +235,10 @@ class Logs:
         )
         more = str(found[limit - 1].log_id) if len(found) > limit else None
         return Paged(tuple(found[:limit]), more)
+
+    async def spans(self, namespace: str, trace_id: str, limit: int) -> list[ReceivedSpan]:
+        """The spans that agents sent of a trace, by begin. Raises Unavailable."""
+        return await self._read(lambda: self._file.spans(namespace, trace_id, limit))
 
     async def count(self, search: LogSearch) -> int:
         """How many records a search finds. Raises Unavailable."""
@@ -340,24 +358,12 @@ def _bounded(record: LogRecord) -> LogRecord:
     return replace(record, message=message, context=struck(record.context))
 
 
-def struck(value: Any) -> Any:
-    """A copy in which what stands under names that hold secrets is struck out, at every depth."""
-    if isinstance(value, Mapping):
-        named = cast("Mapping[Any, Any]", value).items()
-        return {
-            name: "***" if str(name).lower() in SECRET_NAMES else struck(one) for name, one in named
-        }
-    if isinstance(value, list | tuple):
-        return [struck(one) for one in cast("Sequence[Any]", value)]
-    return value
-
-
 def _drop_record(now: Micros, namespace: str, count: int) -> LogRecord:
     return LogRecord(
         at=now,
         level="warning",
         operation="log.dropped",
         namespace=namespace,
-        message=f"{count} records dropped: they came faster than they could be kept",
+        message=f"{count} records or spans dropped: they came faster than they could be kept",
         context={"dropped": count},
     )

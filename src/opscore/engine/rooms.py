@@ -109,7 +109,7 @@ class Rooms:
         self._sweeper = self._new_sweeper(chance)
 
     def _debugging(self) -> Debugging:
-        traces = Traces(self.store, self._views, self._registry)
+        traces = Traces(self.store, self._views, self._registry, self.logs)
         return Debugging(
             self.store, self._writer, self.orchestration, self._explanations(), traces, self.logs
         )

@@ -10,12 +10,15 @@ from typing import Literal
 
 from opscore.core.child_events import ChildCreated
 from opscore.core.durations import rfc3339
+from opscore.core.errors import Unavailable
 from opscore.core.events import SessionEvent
+from opscore.core.received import ReceivedSpan
 from opscore.core.types import Micros, SessionStatus
 from opscore.debugging.slowest import Passed, Slowest, slowest
 from opscore.debugging.trace import Trace, trace_of
 from opscore.debugging.usage import Spent, spent_by
 from opscore.engine.journal import decode
+from opscore.engine.logs import Logs
 from opscore.engine.registry import Registry
 from opscore.engine.views import Views
 from opscore.store.rows import StoredEvent
@@ -27,6 +30,8 @@ EVENTS_READ = 20_000
 
 Of a whole store, so many of the newest are looked at for the slowest.
 """
+SPANS_READ = 5_000
+"""Of those that agents sent, so many of one trace are shown."""
 PAGE = 1_000
 EVENTS_SEARCHED = 200_000
 """For what was spent: so many of the newest events of a store."""
@@ -35,7 +40,10 @@ GroupBy = Literal["agent", "capability", "day", "workflow"]
 
 @dataclass(frozen=True, slots=True)
 class SessionTrace:
-    """A session's trace as it is `at` this time; `truncated`: later events were left out."""
+    """A session's trace as it is `at` this time; `truncated`: later events were left out.
+
+    `problem`: why what agents recorded themselves could not be read.
+    """
 
     session_id: str
     workflow: str
@@ -44,13 +52,15 @@ class SessionTrace:
     at: Micros
     truncated: bool
     trace: Trace
+    problem: str | None = None
 
 
 class Traces:
     """Draws traces from committed events; holds nothing and changes nothing."""
 
-    def __init__(self, store: Store, views: Views, registry: Registry) -> None:
+    def __init__(self, store: Store, views: Views, registry: Registry, logs: Logs) -> None:
         self._store = store
+        self._logs = logs
         self._views = views
         self._registry = registry
 
@@ -58,14 +68,27 @@ class Traces:
         """Raises NotFound."""
         row = await self._views.header(session_id, namespace)
         journals, truncated = await self._family(row.session_id)
+        received, problem = await self._received(namespace, row.trace_id)
         now = self._store.now()
         end = row.finished_at or now
         # On a thread: a trace of thousands of spans takes longer than the loop should stand still.
-        trace = await asyncio.to_thread(trace_of, row.session_id, journals, end, self._agent_name)
-        status = SessionStatus(row.status)
-        return SessionTrace(
-            row.session_id, row.workflow, row.version, status, now, truncated, trace
+        trace = await asyncio.to_thread(
+            trace_of, row.session_id, journals, end, self._agent_name, received
         )
+        status = SessionStatus(row.status)
+        truncated = truncated or len(received) == SPANS_READ
+        return SessionTrace(
+            row.session_id, row.workflow, row.version, status, now, truncated, trace, problem
+        )
+
+    async def _received(
+        self, namespace: str, trace_id: str
+    ) -> tuple[list[ReceivedSpan], str | None]:
+        """What agents recorded; what the journal tells is told without it, and why it misses."""
+        try:
+            return await self._logs.spans(namespace, trace_id, SPANS_READ), None
+        except Unavailable as refusal:
+            return [], refusal.detail
 
     async def slowest(self, namespace: str, since: Micros, limit: int) -> Slowest:
         """The slowest steps and capabilities since then, by the newest `EVENTS_READ` events."""

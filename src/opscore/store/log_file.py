@@ -16,13 +16,25 @@ import msgspec
 
 from opscore.core.errors import StoreRefused, Unavailable
 from opscore.core.logs import LogRecord, LogSearch
+from opscore.core.received import ReceivedSpan
 from opscore.core.types import Micros
 from opscore.store.files import SOUNDNESS_LIMIT, Location, check_soundness, connect, locate
 from opscore.store.log_words import expression, keys_of, text_of
+from opscore.store.span_rows import SCHEMA as SPANS
+from opscore.store.span_rows import (
+    all_spans,
+    forget_oldest_spans,
+    forget_spans,
+    keep_spans,
+    oldest_span,
+    outdated_spans,
+    spans_of_trace,
+)
 
 T = TypeVar("T")
 APPLICATION_ID = 0x6F70736C  # "opsl"
-VERSION = 1
+VERSION = 2
+"""2: with the table of spans."""
 RETRY_AFTER = 5.0
 DELETED_AT_ONCE = 2_000
 
@@ -39,8 +51,10 @@ create virtual table words using fts5 (
   keys, text, content = '', contentless_delete = 1, detail = 'column',
   tokenize = 'unicode61 remove_diacritics 0'
 );
+{SPANS}
 pragma user_version = {VERSION};
 """
+_FROM_1 = f"{SPANS} pragma user_version = {VERSION};"
 _TO_JSON = """insert into logs (log_id, at, record)
 select value ->> 0, value ->> 1, value ->> 2 from json_each(?)"""
 _TO_WORDS = """insert into words (rowid, keys, text)
@@ -56,6 +70,7 @@ _OLD = "select {} from logs where at < ?"
 _OLD_OF_NAMESPACE = "select {} from logs where at < ? and log_id in (select rowid from words(?))"
 _FORGET = "delete from logs where log_id in (select value from json_each(?))"
 _FORGET_WORDS = "delete from words where rowid in (select value from json_each(?))"
+_OLDEST_AT = "select at from logs order by log_id limit 1"
 _OLDEST_ANY = "select log_id from logs order by log_id limit ?"
 
 _MOST = 2**62
@@ -109,6 +124,9 @@ class LogFile:
             writer, "select count(*) from sqlite_schema"
         ):
             writer.execute(_SCHEMA)
+        elif (application, version) == (APPLICATION_ID, 1):
+            with writer:
+                writer.execute(_FROM_1)
         elif (application, version) != (APPLICATION_ID, VERSION):
             raise StoreRefused(f"{self.location.text} is not a log store of this version")
         writer.pragma("journal_mode", "wal")
@@ -138,8 +156,8 @@ class LogFile:
         except OSError:
             return 0
 
-    def append(self, records: Sequence[LogRecord]) -> None:
-        """Keep records, in one transaction. Raises Unavailable; then none of them is kept."""
+    def append(self, records: Sequence[LogRecord], spans: Sequence[ReceivedSpan] = ()) -> None:
+        """Keep all of it, in one transaction. Raises Unavailable; then nothing of it is kept."""
         rows: list[tuple[int, int, str, str, str]] = []
         last = self._last_at
         for log_id, record in enumerate(records, self._next):
@@ -151,45 +169,56 @@ class LogFile:
             with writer:
                 writer.execute(_TO_JSON, (document,))
                 writer.execute(_TO_WORDS, (document,))
+                if spans:
+                    keep_spans(writer, spans)
         self._next += len(rows)
         self._last_at = last
 
     def outdated(
         self, before: Micros, most_bytes: int, namespace: str | None = None
     ) -> tuple[int, int]:
-        """How many records are older than `before`, and how many more are beyond the size.
+        """How many records and spans are older, and how many more are beyond the size.
 
         Only those of a namespace, if one is named. Raises Unavailable.
         """
         with self._telling(self.close_writer):
             writer = self._open_writer
             old = int(_one(writer, *_old("count(*)", before, namespace)))
+            old += outdated_spans(writer, before, namespace)
             size = self._size(writer)
             if size <= most_bytes:
                 return old, 0
-            count = int(_one(writer, "select count(*) from logs"))
+            count = int(_one(writer, "select count(*) from logs")) + all_spans(writer)
             over = round(count * (size - most_bytes) / size)
             return old, max(0, over - old)
 
     def forget(self, before: Micros, most_bytes: int, namespace: str | None = None) -> int:
-        """Delete a few of the oldest records that are too old or too many; how many it were.
+        """Delete a few of the oldest records and spans, too old or too many; how many it were.
 
         0: nothing is left to delete. Only those of a namespace, if one is named. Raises
         Unavailable.
         """
         with self._telling(self.close_writer):
-            writer = self._open_writer
-            statement, *values = _old("log_id", before, namespace)
-            ids = _column(writer, f"{statement} order by log_id limit ?", *values, DELETED_AT_ONCE)
-            if not ids and namespace is None and self._size(writer) > most_bytes:
-                ids = _column(writer, _OLDEST_ANY, DELETED_AT_ONCE)
-            if not ids:
-                return 0
+            writer, gone = self._open_writer, 0
             with writer:
-                writer.execute(_FORGET_WORDS, (_encode(ids).decode(),))
-                writer.execute(_FORGET, (_encode(ids).decode(),))
-            writer.execute("pragma incremental_vacuum")
-            return len(ids)
+                gone = self._forget_old(writer, before, namespace)
+                if not gone and namespace is None and self._size(writer) > most_bytes:
+                    gone = self._forget_oldest(writer)
+            if gone:
+                writer.pragma("incremental_vacuum")
+            return gone
+
+    def _forget_old(self, writer: apsw.Connection, before: Micros, namespace: str | None) -> int:
+        statement, *values = _old("log_id", before, namespace)
+        ids = _column(writer, f"{statement} order by log_id limit ?", *values, DELETED_AT_ONCE)
+        return _forget(writer, ids) or forget_spans(writer, before, namespace, DELETED_AT_ONCE)
+
+    def _forget_oldest(self, writer: apsw.Connection) -> int:
+        """Whichever was received first: records or spans."""
+        span, record = oldest_span(writer), _column(writer, _OLDEST_AT)
+        if span is not None and (not record or span < record[0]):
+            return forget_oldest_spans(writer, DELETED_AT_ONCE)
+        return _forget(writer, _column(writer, _OLDEST_ANY, DELETED_AT_ONCE))
 
     def _size(self, connection: apsw.Connection) -> int:
         """Bytes in use."""
@@ -241,6 +270,10 @@ class LogFile:
 
         return self._read(read)
 
+    def spans(self, namespace: str, trace_id: str, limit: int) -> list[ReceivedSpan]:
+        """The spans that were received of a trace, by begin. Raises Unavailable."""
+        return self._read(lambda reader: spans_of_trace(reader, namespace, trace_id, limit))
+
     def newest(self) -> int:
         """The id of the newest record; 0: there was none ever. Raises Unavailable."""
         newest = "select coalesce(max(seq), 0) from sqlite_sequence"
@@ -289,6 +322,13 @@ def _old(what: str, before: Micros, namespace: str | None) -> tuple[str, *tuple[
     if namespace is None:
         return _OLD.format(what), before
     return _OLD_OF_NAMESPACE.format(what), before, expression(LogSearch((namespace,)))
+
+
+def _forget(writer: apsw.Connection, ids: list[int]) -> int:
+    if ids:
+        writer.execute(_FORGET_WORDS, (_encode(ids).decode(),))
+        writer.execute(_FORGET, (_encode(ids).decode(),))
+    return len(ids)
 
 
 def _bounds(reader: apsw.Connection, search: LogSearch) -> tuple[int, int]:

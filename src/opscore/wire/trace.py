@@ -9,7 +9,16 @@ import msgspec
 from opscore.wire.base import Output
 
 SpanKind = Literal[
-    "workflow", "step", "compensation", "child", "queue", "work", "delay", "wait", "approval"
+    "workflow",
+    "step",
+    "compensation",
+    "child",
+    "queue",
+    "work",
+    "delay",
+    "wait",
+    "approval",
+    "reported",
 ]
 Value = str | int | float | bool
 
@@ -26,6 +35,7 @@ class SpanView(Output):
     """A stretch of time; `endAt` null: it goes on. `parentId` null: nothing is above it.
 
     `queue`, `work`, `delay`, `wait` and `approval` are where time passes; the others hold spans.
+    `reported`: recorded by an agent, at the times of its own clock.
     `critical`: had it been shorter, the session would have ended sooner.
     """
 
@@ -94,7 +104,8 @@ class TraceView(Output):
     """`GET /session/{id}/trace`: a session and its child sessions as spans, as it is `at` this time.
 
     `truncated`: so many events that the later ones were left out. `conventions`: the version of the
-    OpenTelemetry semantic conventions that names and attributes follow.
+    OpenTelemetry semantic conventions that names and attributes follow. `problem`: why what agents
+    recorded themselves is not there.
     """
 
     session_id: str
@@ -108,6 +119,7 @@ class TraceView(Output):
     spans: list[SpanView]
     critical_path: CriticalPathView
     usage: TraceUsage | msgspec.UnsetType = msgspec.UNSET
+    problem: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class QuantilesView(Output):
