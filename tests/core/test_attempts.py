@@ -81,6 +81,14 @@ def test_an_attempt_that_was_lost_cannot_complete_the_waiting_task() -> None:
     assert scene.refused(cmd.Settle(task.task_id, 1, completed(), 0.5)) == "stale_attempt"
 
 
+def test_a_lost_attempt_that_is_given_back_late_was_not_released() -> None:
+    scene = one()
+    scene.fail(error=ErrorInfo("agent_lost", "gone"))
+    task = scene.task("a")
+    scene.due(task)
+    assert scene.refused(cmd.Settle(task.task_id, 1, RELEASED, 0.5)) == "stale_attempt"
+
+
 @pytest.mark.parametrize("outcome", [completed("x"), BOOM, RELEASED])
 def test_the_same_report_a_second_time_is_recorded_and_changes_nothing(outcome: Any) -> None:
     scene = one()

@@ -66,6 +66,9 @@ RULES: Sequence[Rule] = (
 )
 
 
+ROOT = Path(__file__).parents[2]
+
+
 class Violation(NamedTuple):
     """What was not as promised."""
 

@@ -65,7 +65,9 @@ def once_per_key(evidence: Evidence) -> Iterator[str]:
         if r["did"] == "sent" and r.get("mark") and r.get("key") is not None
     }
     started = Counter(
-        _mark(e.data) for e in evidence.database.events if e.type == "session.started"
+        _mark(e.data)
+        for e in evidence.database.events
+        if e.type == "session.started" and not e.data["parent"] and not e.data["cause"]
     )
     for mark in sorted(keyed):
         if started[mark] > 1:

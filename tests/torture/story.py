@@ -54,13 +54,13 @@ class Story:
     def evidence(self) -> Evidence:
         return Evidence(self.clients, self.agents, self.database)
 
-    def event(self, kind: str, at: float, session: str = "ses_a", **data: Any) -> None:
+    def event(self, type_: str, at: float, session: str = "ses_a", **data: Any) -> None:
         events = self.database.events
         seq = 1 + sum(1 for each in events if each.session == session)
-        known = {"task_id": T1} if kind.startswith("task.") else {}
-        whole = {**known, **DATA.get(kind, {}), **data}
-        events.append(Event(len(events) + 1, session, seq, round(at * S), kind, whole))
-        if kind == "session.started":
+        known = {"task_id": T1} if type_.startswith("task.") else {}
+        whole = {**known, **DATA.get(type_, {}), **data}
+        events.append(Event(len(events) + 1, session, seq, round(at * S), type_, whole))
+        if type_ == "session.started":
             self.row(session, "waiting")
 
     def row(self, session: str, status: str) -> None:

@@ -96,6 +96,14 @@ def before_its_time(s: Story) -> None:
     change(s, 4, due=21 * S)
 
 
+def waited_too_little(s: Story) -> None:
+    s.event("session.started", 30, "ses_b")
+    s.event("step.waiting", 30, "ses_b", step="nap", kind="wait", due=40 * S)
+    s.event("session.paused", 31, "ses_b")
+    s.event("session.resumed", 36, "ses_b")
+    s.event("step.completed", 44, "ses_b", step="nap")
+
+
 def limited(s: Story, limit: int = 1, rate: str | None = None) -> None:
     key = None if rate else "gpu"
     terms = {"concurrency": key, "limit": limit, "rate": rate, "starts": 1, "per": 60 * S}
@@ -232,7 +240,7 @@ WRONGS: dict[str, list[Wrong]] = {
     "graph_is_kept": [off_the_graph, attempt_out_of_turn],
     "one_completion": [completed_twice, completed_by_the_older],
     "budget_is_kept": [too_many_failures],
-    "nothing_before_its_time": [before_its_time],
+    "nothing_before_its_time": [before_its_time, waited_too_little],
     "concurrency_is_kept": [limited],
     "sessions_are_admitted": [two_admitted, not_admitted],
     "rates_are_kept": [over_the_rate],

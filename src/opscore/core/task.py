@@ -74,7 +74,8 @@ def was_settled(task: TaskState, attempt: int, outcome: Outcome) -> bool:
             known = task.error is not None and task.error.error_class == error.error_class
             return known and task.status in _AFTER_FAILURE
         case Released():
-            return task.status is TaskStatus.AVAILABLE
+            # With an error it may have been given up and be available for its next attempt.
+            return task.status is TaskStatus.AVAILABLE and task.error is None
 
 
 _AFTER_FAILURE = frozenset({TaskStatus.SCHEDULED, TaskStatus.AVAILABLE, TaskStatus.FAILED})
