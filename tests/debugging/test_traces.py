@@ -401,3 +401,52 @@ async def test_what_was_spent_by_whom(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not await ask("day", since=0, namespace="other")
         (late,) = (await ask("workflow", since=w.clock.now() - SECOND)).values()
         assert late.wasted.attempts == 0
+
+
+async def test_the_root_is_a_child_of_the_callers_span() -> None:
+    async with whole() as w:
+        await w.apply({"a": ONCE})
+        above = f"00-{'a' * 32}-{'b' * 16}-01"
+        session = await w.ops.start("t", trace_id="a" * 32, traceparent=above)
+        found = (await trace_of(w, session)).trace
+        assert (found.trace_id, found.root.parent_id) == ("a" * 32, "b" * 16)
+
+
+async def test_onerror_and_its_children_stand_in_the_trace_of_what_failed() -> None:
+    async with whole() as w:
+        await w.apply({"tell": {"capability": "work"}}, name="inner")
+        await w.apply({"c": {"workflow": "inner"}}, name="notify")
+        await w.apply({"a": {"capability": "work", "retry": 1}}, onError={"workflow": "notify"})
+        above = f"00-{'a' * 32}-{'b' * 16}-01"
+        worker = await w.worker()
+        session = await w.ops.start("t", trace_id="a" * 32, traceparent=above)
+        w.clock.move(1)
+        (attempt,) = await worker.got(1)
+        await failed(worker, attempt)
+        (_, told) = await worker.got(2)
+        assert told.trace_id == "a" * 32
+        w.clock.move(5)
+        await worker.settle(told, usage=SMALL)
+        await w.calm()
+        found = await trace_of(w, session)
+        spans = {span.name: span for span in found.trace.spans}
+        root, handling = spans["invoke_workflow t"], spans["invoke_workflow notify"]
+        inner = spans["invoke_workflow inner"]
+        assert root.parent_id == "b" * 16
+        assert handling.parent_id == root.span_id
+        assert (handling.session_id, inner.session_id) == (
+            f"{session}_e{found_failure(await w.ops.history(session))}",
+            f"{handling.session_id}_1",
+        )
+        assert not any(span.critical for span in (handling, inner))
+        assert found.trace.path.total == SECOND
+        assert set(found.trace.steps) == {"a", "onError"}
+        assert found.trace.steps["onError"].total.attempts == 1
+        alone = await trace_of(w, handling.session_id)
+        assert alone.trace.root.parent_id == root.span_id
+        assert alone.trace.path.total == 5 * SECOND
+
+
+def found_failure(history: Any) -> int:
+    (seq,) = [event.seq for event in history.items if event.type == "session.failed"]
+    return seq

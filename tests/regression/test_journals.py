@@ -99,4 +99,9 @@ def test_a_decision_that_differs_is_noticed() -> None:
 
 def test_commands_come_back_as_they_were_written() -> None:
     for decision in next(iter(read(KEPT[0]))).decisions:
-        assert to_plain(from_plain(decision.command)) == decision.command
+        command = from_plain(decision.command)
+        assert from_plain(to_plain(command)) == command
+        kept = to_plain(command)
+        assert {name: kept[name] for name in decision.command if name != "event"} == {
+            name: each for name, each in decision.command.items() if name != "event"
+        }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opscore.api.answer import Receive
 from opscore.api.limits import TooMany
+from opscore.api.tracing import traceparent_of
 from opscore.core.errors import Forbidden, Invalid, Refusal
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Call:
         """
         bound = self.principal.agent
         return None if bound is None else self.engine.bindings.agent_id(bound, self.namespace)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's span, when it sent one."""
+        return traceparent_of(self.headers.get(b"traceparent"))
 
     def need(self, permission: Permission) -> None:
         """Raises Forbidden when the request lacks a right that only some of its content needs."""

@@ -12,7 +12,6 @@ from opscore.api.etags import etag, if_match
 from opscore.api.live import SessionStream
 from opscore.api.route import Reply, Routes
 from opscore.api.traces import trace_view
-from opscore.api.tracing import trace_of
 from opscore.api.trigger import applied, outcome
 from opscore.api.views import event_view, micros_of, session_summary, session_view
 from opscore.api.why import why_view
@@ -55,6 +54,7 @@ async def start_session(call: Call, body: StartSession) -> Reply:
         priority=body.priority,
         labels=body.labels,
         trace_id=call.trace_id,
+        traceparent=call.traceparent,
         callback=body.callback.url if body.callback else None,
         namespace=call.namespace,
         actor=call.actor,
@@ -79,10 +79,8 @@ def secret(call: Call, session_id: str, callback: object) -> str | msgspec.Unset
 @routes.body("POST", "/session/batch", "session:start", StartSessions, {202: SessionsAccepted})
 async def start_sessions(call: Call, body: StartSessions) -> Reply:
     """Start up to 500 sessions in one commit."""
-    trace_id = trace_of(call.headers.get(b"traceparent"))
-    starts = [
-        _request(one, f"/sessions/{index}", trace_id) for index, one in enumerate(body.sessions)
-    ]
+    above = call.traceparent
+    starts = [_request(one, f"/sessions/{n}", above) for n, one in enumerate(body.sessions)]
     session_ids = await call.engine.orchestration.start_many(
         starts, namespace=call.namespace, actor=call.actor
     )
@@ -97,7 +95,7 @@ async def start_sessions(call: Call, body: StartSessions) -> Reply:
     )
 
 
-def _request(body: StartSession, pointer: str, trace_id: str | None) -> StartRequest:
+def _request(body: StartSession, pointer: str, traceparent: str | None) -> StartRequest:
     return StartRequest(
         workflow=body.workflow,
         version=body.version,
@@ -105,7 +103,8 @@ def _request(body: StartSession, pointer: str, trace_id: str | None) -> StartReq
         context=payload(body.context, f"{pointer}/context"),
         priority=body.priority,
         labels=body.labels,
-        trace_id=trace_id,
+        trace_id=None if traceparent is None else traceparent[3:35],
+        traceparent=traceparent,
         callback=body.callback.url if body.callback else None,
     )
 

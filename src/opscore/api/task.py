@@ -46,7 +46,7 @@ routes = Routes("task")
 async def enqueue_task(call: Call, body: EnqueueTask) -> Reply:
     """Enqueue one task; with `Prefer: wait=N` answer it when it has ended."""
     task_id, session_id = await call.engine.orchestration.enqueue_task(
-        _request(body, call.trace_id), namespace=call.namespace, actor=call.actor
+        _request(body, call), namespace=call.namespace, actor=call.actor
     )
     if await outcome(call, session_id) is not None:
         record = await call.engine.orchestration.get_task(task_id, namespace=call.namespace)
@@ -54,7 +54,7 @@ async def enqueue_task(call: Call, body: EnqueueTask) -> Reply:
     return accepted(TaskAccepted(task_id=task_id, session_id=session_id))
 
 
-def _request(body: EnqueueTask, trace_id: str) -> TaskRequest:
+def _request(body: EnqueueTask, call: Call) -> TaskRequest:
     if (body.capability is None) == (body.agent is None):
         fault = Fault("/capability", "Give exactly one of `capability` and `agent`")
         raise Invalid("A task is for a capability or for one agent.", faults=[fault])
@@ -72,7 +72,8 @@ def _request(body: EnqueueTask, trace_id: str) -> TaskRequest:
         retry=body.retry,
         timeout=body.timeout,
         labels=body.labels,
-        trace_id=trace_id,
+        trace_id=call.trace_id,
+        traceparent=call.traceparent,
     )
 
 

@@ -46,6 +46,7 @@ async def trigger(call: Call, body: TriggerWorkflow) -> Answer:
         agent_id=call.part("agentId"),
         callback=body.callback.url if body.callback else None,
         trace_id=call.trace_id,
+        traceparent=call.traceparent,
         namespace=call.namespace,
         actor=call.actor,
     )

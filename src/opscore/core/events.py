@@ -60,7 +60,8 @@ class SessionStarted:
     """The session exists. `agent_id` binds it to an agent that has `agent_capabilities`.
 
     `env`: what it reads of the server's environment, as it was at the start. `versions`: in which
-    version it runs each workflow that it names without one. `parent`: the session it is a child of.
+    version it runs each workflow that it names without one. `parent`: the session it is a child of,
+    `cause`: the one that had it started. `traceparent`: of whoever asked for the first of them all.
     """
 
     TYPE: ClassVar[str] = "session.started"
@@ -85,6 +86,7 @@ class SessionStarted:
     parent: str | None = None
     depth: int = 0
     cause: str | None = None
+    traceparent: str | None = None
 
 
 @record

@@ -44,6 +44,7 @@ def _session_started(state: SessionState, e: ev.SessionStarted, at: Micros) -> N
     state.priority = e.priority
     state.labels = e.labels
     state.trace_id = e.trace_id
+    state.traceparent = e.traceparent
     state.agent_id = e.agent_id
     state.agent_name = e.agent_name
     state.agent_capabilities = e.agent_capabilities

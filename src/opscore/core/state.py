@@ -213,6 +213,7 @@ class SessionState:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str = ""
+    traceparent: str | None = None
     agent_id: str | None = None
     agent_name: str | None = None
     agent_capabilities: tuple[str, ...] = ()

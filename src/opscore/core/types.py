@@ -233,6 +233,11 @@ def child_id_of(session_id: str, number: int) -> str:
     return f"{session_id}_{number}"
 
 
+def on_error_id_of(session_id: str, seq: int) -> str:
+    """The id of the session of an `onError` workflow, by the event of the failure: pure as well."""
+    return f"{session_id}_e{seq}"
+
+
 def task_id_of(session_id: str, number: int) -> str:
     """The id of a session's n-th task: pure, time-ordered, and it names its session."""
     return f"tsk_{session_id[4:]}-{number}"

@@ -57,12 +57,11 @@ class SessionSpans(TaskSpans):
                 fold(self, event)
 
     def started(self, e: ev.SessionStarted) -> None:
-        """The span of the session itself; a child's is below the span that its parent has of it."""
+        """The span of the session itself, below that of whoever had it started."""
         self.trace_id = e.trace_id
-        parent = None if e.parent is None else self._id_of_child(e.parent, self._session_id)
         self.root = Span(
             span_id_of(e.trace_id, self._session_id),
-            parent,
+            self._asked_by(e),
             f"invoke_workflow {e.workflow}",
             "workflow",
             self._session_id,
@@ -77,6 +76,14 @@ class SessionSpans(TaskSpans):
             },
         )
         self.spans.append(self.root)
+
+    def _asked_by(self, e: ev.SessionStarted) -> str | None:
+        """A child's is below the span that its parent has of it, an `onError`'s below the session."""
+        if e.parent is not None:
+            return self._id_of_child(e.parent, self._session_id)
+        if e.cause is not None:
+            return span_id_of(e.trace_id, e.cause)
+        return None if e.traceparent is None else e.traceparent.split("-")[2]
 
     def noted(self, e: ev.SessionPaused | ev.SessionResumed | ev.SessionStopping) -> None:
         """A moment in the session's life."""

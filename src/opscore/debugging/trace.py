@@ -14,6 +14,7 @@ from opscore.debugging.session_spans import SessionSpans
 from opscore.debugging.spans import AgentName, Span
 from opscore.debugging.usage import Spent
 
+ON_ERROR = "onError"
 Journal = Sequence[tuple[SessionEvent, Micros]]
 """Events from the first on, in order, each with its time."""
 
@@ -49,13 +50,19 @@ def trace_of(
     built = {one: SessionSpans(one, journal, agent_name) for one, journal in journals.items()}
     spans = [span for one in built.values() for span in one.spans]
     root = built[session_id].root
-    path = critical_path(root, spans, now)
+    # What an `onError` workflow does comes after the session's end.
+    inside = [span for span in spans if not _handles(span, root)]
+    path = critical_path(root, inside, now)
     steps = _spent_by_step(root, spans)
     spent = Spent()
     for step in steps.values():
         spent.join(step)
     spans += joined(root, spans, received)
     return Trace(built[session_id].trace_id, root, tuple(_nested(root, spans)), path, spent, steps)
+
+
+def _handles(span: Span, root: Span) -> bool:
+    return span.kind == "workflow" and span.parent_id == root.span_id
 
 
 def _nested(root: Span, spans: Sequence[Span]) -> list[Span]:
@@ -85,9 +92,8 @@ def _spent_by_step(root: Span, spans: Sequence[Span]) -> dict[str, Spent]:
 
 
 def _step_below(root: Span, span: Span, by_id: Mapping[str, Span]) -> str:
-    """The step of the root's own session that a span is part of."""
+    """The step of the root's own session that a span is part of, or its `onError`."""
     while span.session_id != root.session_id:
         assert span.parent_id is not None
         span = by_id[span.parent_id]
-    assert span.step is not None
-    return span.step
+    return span.step or ON_ERROR

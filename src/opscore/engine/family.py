@@ -98,6 +98,7 @@ def _first_event(unit: Unit, parent: SessionState, child: ChildState) -> ev.Sess
         context=parent.context,
         priority=_priority(unit, parent, child),
         trace_id=parent.trace_id,
+        traceparent=parent.traceparent,
         actor=f"session:{parent.session_id}",
         on_error_version=on_error,
         env=env_of(template, unit.means.template_env),

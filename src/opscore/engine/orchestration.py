@@ -148,16 +148,18 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
         labels: Mapping[str, str] | None = None,
         agent_id: str | None = None,
         trace_id: str | None = None,
+        traceparent: str | None = None,
         callback: str | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         actor: Actor = SYSTEM,
     ) -> str:
         """Start a session; its id, once it is durable. `trace_id`: the caller's W3C trace.
 
-        `callback`: the URL that is told of its end. Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
+        `traceparent`: the caller's span in it, which is above the session's. `callback`: the URL that is told of its end. Raises NotFound (workflow, agent), Invalid (input), TooLarge, Impossible.
         """
         request = StartRequest(
-            workflow, version, input, context, priority, labels or {}, agent_id, trace_id, callback
+            *(workflow, version, input, context, priority, labels or {}, agent_id, trace_id),
+            *(callback, traceparent),
         )
         return (await self.start_many([request], namespace=namespace, actor=actor))[0]
 
@@ -197,6 +199,7 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
             labels=request.labels,
             agent=agent,
             trace_id=request.trace_id or t.ids.hex(128),
+            traceparent=request.traceparent,
             actor=str(actor),
             on_error_version=on_error,
             env=env_of(template, t.settings.template_env),
@@ -234,6 +237,7 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
             labels=request.labels,
             due=due,
             trace_id=request.trace_id or self._t.ids.hex(128),
+            traceparent=request.traceparent,
             actor=str(actor),
         )
         called = request.capability or request.agent

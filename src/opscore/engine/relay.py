@@ -18,10 +18,10 @@ from opscore.core import commands as cmd
 from opscore.core.errors import Impossible, OpsCoreError
 from opscore.core.events import SessionStarted
 from opscore.core.state import SessionState
+from opscore.core.types import on_error_id_of
 from opscore.engine.clock import Clock
 from opscore.engine.family import CARRIED_OUT
-from opscore.engine.ids import Ids
-from opscore.engine.starts import env_of, start_event
+from opscore.engine.starts import env_of, start_event, versions_of
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Command, Writer
 from opscore.store.rows import OutboxRow, Wants
@@ -38,7 +38,6 @@ class CarryOut:
     """One row of the outbox."""
 
     row: OutboxRow
-    new_id: Callable[[], str]
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -57,7 +56,8 @@ class CarryOut:
             return
         event = _on_error_start(state, self.row, unit)
         if event is not None:
-            unit.start(self.new_id(), cmd.Start(event))
+            seq = int(self.row.outbox_id.rpartition("/")[2])
+            unit.start(on_error_id_of(state.session_id, seq), cmd.Start(event))
 
 
 def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionStarted | None:
@@ -69,6 +69,7 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
     chosen = templates.parsed(state.namespace, on_error.workflow, state.on_error_version)
     try:
         env = env_of(chosen, unit.means.template_env)
+        _, versions = versions_of(chosen, templates, state.namespace)
     except Impossible as refusal:
         log.error("on_error_refused", session_id=state.session_id, error=str(refusal))
         return None
@@ -78,7 +79,10 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
         now=unit.now,
         input=msgspec.Raw(row.data),
         trace_id=state.trace_id,
+        traceparent=state.traceparent,
         env=env,
+        versions=versions,
+        depth=state.depth + 1,
         actor=f"session:{state.session_id}",
         cause=state.session_id,
     )
@@ -92,13 +96,11 @@ class Relay:
         store: Store,
         writer: Writer,
         clock: Clock,
-        ids: Ids,
         chance: Callable[[], float],
     ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
-        self._ids = ids
         self._chance = chance
         self._rows: OrderedDict[str, OutboxRow] = OrderedDict()
         self._arrived = asyncio.Event()
@@ -129,7 +131,7 @@ class Relay:
         between = CARRIED_OUT.get(row.kind)
         if between is not None:
             return between(row, self._chance)
-        return CarryOut(row, lambda: self._ids.new("ses_"))
+        return CarryOut(row)
 
     async def _carry_out(self, rows: list[OutboxRow]) -> bool:
         """Whether all of them were; those that were not are tried again later."""

@@ -105,7 +105,7 @@ class Rooms:
         self.shipping = Shipping(self.logs.put, registry)
         self._registry = registry
         self.debugging = self._debugging()
-        self._relay = Relay(store, self._writer, clock, ids, chance.random)
+        self._relay = Relay(store, self._writer, clock, chance.random)
         self._sweeper = self._new_sweeper(chance)
 
     def _debugging(self) -> Debugging:

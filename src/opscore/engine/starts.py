@@ -41,6 +41,7 @@ def start_event(
     parent: str | None = None,
     depth: int = 0,
     cause: str | None = None,
+    traceparent: str | None = None,
 ) -> SessionStarted:
     """The event with which a session of `template` begins; what is not given comes from it."""
     total = template.timeout.total
@@ -66,6 +67,7 @@ def start_event(
         parent=parent,
         depth=depth,
         cause=cause,
+        traceparent=traceparent,
     )
 
 

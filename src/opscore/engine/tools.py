@@ -22,7 +22,8 @@ from opscore.engine.writer import Writer
 class StartRequest:
     """A session to be started. `agent_id` binds it to an agent; `trace_id` is the caller's.
 
-    `callback` is the URL that is told of its end.
+    `traceparent`: which span of that trace asked for it. `callback` is the URL that is told of its
+    end.
     """
 
     workflow: str
@@ -34,6 +35,7 @@ class StartRequest:
     agent_id: str | None = None
     trace_id: str | None = None
     callback: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class TaskRequest:
     timeout: object = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

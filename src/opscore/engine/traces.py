@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from opscore.core.child_events import ChildCreated
 from opscore.core.durations import rfc3339
 from opscore.core.errors import Unavailable
-from opscore.core.events import SessionEvent
+from opscore.core.events import SessionEvent, SessionFailed
 from opscore.core.received import ReceivedSpan
-from opscore.core.types import Micros, SessionStatus
+from opscore.core.types import Micros, SessionStatus, on_error_id_of
 from opscore.debugging.slowest import Passed, Slowest, slowest
 from opscore.debugging.trace import Trace, trace_of
 from opscore.debugging.usage import Spent, spent_by
@@ -133,7 +133,7 @@ class Traces:
             one = left.popleft()
             journal = await self._journal(one, room)
             room -= len(journal)
-            left += [event.child_id for event, _ in journal if isinstance(event, ChildCreated)]
+            left += _below(one, journal)
             if journal:
                 journals[one] = journal
         return journals, room == 0
@@ -147,6 +147,15 @@ class Traces:
             if len(page) < limit:
                 break
         return found
+
+
+def _below(session_id: str, journal: Sequence[tuple[SessionEvent, Micros]]) -> Iterator[str]:
+    """Sessions that a session had started: its children, and its `onError` workflow."""
+    for seq, (event, _) in enumerate(journal, 1):
+        if isinstance(event, ChildCreated):
+            yield event.child_id
+        elif isinstance(event, SessionFailed) and event.on_error_input is not None:
+            yield on_error_id_of(session_id, seq)
 
 
 def _decoded(page: Sequence[StoredEvent]) -> list[tuple[SessionEvent, Micros]]:
