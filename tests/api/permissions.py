@@ -72,6 +72,7 @@ NEEDS: dict[str, str] = {
     "GET /approval/{approvalId}": "session:read",
     "POST /approval/{approvalId}/approve": "operate",
     "GET /limit": "session:read",
+    "GET /queue": "session:read",
     "GET /schedule": "session:read",
     "GET /schedule/{scheduleId}": "session:read",
     "POST /schedule/{scheduleId}/pause": "operate",

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dev": ("opscore.cli.dev:dev", "Start a server to develop against (embedded, loopback)."),
     "serve": ("opscore.cli.serve:serve", "Start a server."),
     "demo": ("opscore.cli.demo:demo", "Watch a fleet of agents do a real job, and lose nothing."),
+    "top": ("opscore.cli.top:top", "See agents, sessions, queues and the log live."),
     "doctor": ("opscore.cli.doctor:doctor", "Examine this machine, the database and the server."),
     "bench": ("opscore.cli.bench:bench", "Measure."),
     "agent": ("opscore.cli.agent:app", "Agents: what they can do and what they are doing."),

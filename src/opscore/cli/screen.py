@@ -23,7 +23,7 @@ NARROW = 40
 """Text is not folded to fewer columns than this."""
 RECORDS = 200
 """So many of the newest log records are grouped."""
-TOLD_ELSEWHERE = frozenset({"task.failed", "session.failed"})
+TOLD_ELSEWHERE = frozenset({"task.failed", "session.failed", "session.stopping"})
 """What the failures above already say."""
 
 

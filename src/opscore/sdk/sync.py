@@ -183,6 +183,7 @@ class SyncTasks(Face[Tasks]):
     """`/task`."""
 
     enqueue = plain(Tasks.enqueue)
+    queues = plain(Tasks.queues)
     list = plain(Tasks.list)
     get = plain(Tasks.get)
     why = plain(Tasks.why)

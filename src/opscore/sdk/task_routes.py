@@ -14,6 +14,7 @@ from opscore.wire.agent import (
     Claimed,
     ClaimTasks,
 )
+from opscore.wire.queue import QueuePage
 from opscore.wire.session import (
     Reason,
 )
@@ -66,6 +67,10 @@ class Tasks(ManyTasks, Routes):
         )
         answer = await self._calls.change("POST", "/task", body, key=idempotency_key)
         return decode(answer, TaskAccepted)
+
+    async def queues(self, *, cursor: str | None = None, limit: int | None = None) -> QueuePage:
+        """By capability, how many tasks wait, for how long, and how many run."""
+        return await self._calls.get("/queue", QueuePage, body_of(cursor=cursor, limit=limit))
 
     async def list(
         self,
