@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from opscore.core.errors import Unavailable
 from opscore.core.types import SessionStatus
 from tests.engine.whole import HandClock, Whole, Worker, allow, refuse, until, whole
 
@@ -222,3 +223,21 @@ async def test_a_commit_that_fails_changes_no_count(tmp_path: Path, table: str) 
         await end(w, worker, len(worker.given) - 1)
         await until(lambda: not w.engine.orchestration._t.writer.gates.waits)  # pyright: ignore[reportPrivateUsage]
         assert await limits(w) == []
+
+
+async def test_who_ended_in_a_commit_that_failed_still_has_its_room(tmp_path: Path) -> None:
+    path = tmp_path / "ops.db"
+    async with whole(f"sqlite:///{path}") as w:
+        await w.apply(STEPS, **one())
+        worker = await w.worker(slots=9)
+        first = await w.ops.start("t")
+        await begun(w, worker)
+        refuse(path, "before insert on events")
+        with pytest.raises(Unavailable):
+            await worker.settle(worker.given[0])
+        allow(path)
+        second = await w.ops.start("t")
+        assert await begun(w, worker) == [first]
+        assert await limits(w) == [("sessions", "k", 1, 1)]
+        await end(w, worker, 0)
+        assert await begun(w, worker) == [first, second]

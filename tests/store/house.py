@@ -18,7 +18,8 @@ from opscore.core.state import SessionState, TaskState
 from opscore.core.template import Template
 from opscore.core.types import SECOND, Micros, SessionStatus, TaskStatus
 from opscore.engine.cache import SessionCache, TemplateCache
-from opscore.engine.gates import Gates, gated_row
+from opscore.engine.gated import gated_row
+from opscore.engine.gates import Gates
 from opscore.engine.journal import fold
 from opscore.engine.projection import error_text, header_of, ready_row
 from opscore.engine.requests import OnSession, StartSessions

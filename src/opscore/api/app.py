@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from litestar import HttpMethod, Litestar, Request, Response, WebSocket
@@ -38,7 +38,7 @@ from opscore.channels.agentkit_sync import AgentKitSync
 from opscore.channels.called import PushChannels
 from opscore.channels.instance import Terms
 from opscore.channels.stream import StreamChannel
-from opscore.core.errors import Invalid, Refusal
+from opscore.core.errors import Invalid, Refusal, Unavailable
 from opscore.core.types import SECOND
 from opscore.engine.clock import every
 from opscore.outgoing.addresses import Rules
@@ -116,6 +116,8 @@ class Dispatcher:
         if operation is None:
             raise _method_refusal(scope["method"], list(self._operations))
         context = self._context
+        if operation.asks_store and context.engine.others is not None:
+            await context.engine.catch_up()
         principal = context.access.allow(scope, operation.permission)
         call = Call(context, scope, receive, principal, headers, trace_id)
         if scope["query_string"] and operation.query is None and not operation.lenient:
@@ -203,6 +205,9 @@ class Application:
             await self.asgi(scope, receive, send)
             return
         target, scope["path_params"] = found
+        if scope["type"] == "websocket" and self.context.engine.others is not None:
+            with suppress(Unavailable):  # who connects now is told so by what it asks for next
+                await self.context.engine.catch_up()
         await target(scope, receive, send)
 
     def _terms(self, engine: Engine) -> Terms:

@@ -57,6 +57,11 @@ class Operation:
     """Where a protocol of others says how a refusal looks; None: as everywhere."""
     reader: BodyReader[Any] | None = field(default=None, repr=False)
 
+    @property
+    def asks_store(self) -> bool:
+        """Whether it is about more than this process, which must then know what others did."""
+        return self.permission != "public" or self.method != "GET"
+
 
 class Routes:
     """Collects the operations of one noun."""

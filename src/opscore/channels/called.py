@@ -27,7 +27,11 @@ CALLED: Mapping[str, Kind] = {
 
 
 class PushChannels:
-    """The agents of the channels that call: their seats, their leases."""
+    """The agents of the channels that call: their seats, their leases.
+
+    One server of a store calls them all, so that their slots are counted in one place. When another
+    one leads, it seats them there; whoever led before finds their seats taken.
+    """
 
     def __init__(self, home: Home, agentkit: AgentKit | None = None) -> None:
         self._home = home
@@ -35,6 +39,7 @@ class PushChannels:
             **CALLED,
             "agentkit": partial(AgentKitAgent, agentkit=agentkit),
         }
+        self._registered: dict[str, Agent] = {}
         self._agents: dict[str, PushAgent] = {}
         self._joining: set[str] = set()
         self._cycles: list[asyncio.Task[Any]] = []
@@ -72,18 +77,25 @@ class PushChannels:
         now = agent or before
         assert now is not None
         kind = self._kinds.get(agent.channel) if agent is not None else None
+        if kind is None:
+            self._registered.pop(now.agent_id, None)
+        else:
+            self._registered[now.agent_id] = now
         known = self._agents.get(now.agent_id)
         if known is not None and (kind is None or known.agent.channel != now.channel):
-            del self._agents[now.agent_id]
-            self._home.spawn(known.leave())
+            self._leave(known)
             known = None
-        if kind is None or self._closed:
+        if kind is None or self._closed or not self._home.leads:
             return
         if known is not None:
             known.changed(known.agent, now)
             return
         self._agents[now.agent_id] = made = kind(now, self._home)
         self._join(made)
+
+    def _leave(self, agent: PushAgent) -> None:
+        del self._agents[agent.agent.agent_id]
+        self._home.spawn(agent.leave())
 
     def _join(self, agent: PushAgent) -> None:
         self._joining.add(agent.agent.agent_id)
@@ -101,7 +113,13 @@ class PushChannels:
             await agent.leave()
 
     async def _tick(self) -> None:
-        """Circuits half-open and beliefs end by time alone."""
+        """Circuits half-open and beliefs end by time alone; so does it who calls."""
+        if not self._home.leads:
+            for agent in list(self._agents.values()):
+                self._leave(agent)
+            return
+        for registered in [a for i, a in self._registered.items() if i not in self._agents]:
+            self._changed(registered, registered)
         for agent in list(self._agents.values()):
             if agent.seated:
                 agent.refresh()

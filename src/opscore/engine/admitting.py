@@ -6,7 +6,8 @@ from opscore.core import commands as cmd
 from opscore.core.limits import REJECT
 from opscore.core.types import CANCEL_GRACE
 from opscore.core.why_words import sessions_full
-from opscore.engine.gates import SESSIONS, Gates, LineName
+from opscore.engine.gated import SESSIONS
+from opscore.engine.gates import Gates, LineName
 from opscore.engine.gating import present
 from opscore.engine.seats import Queue
 from opscore.engine.unit import Unit
@@ -57,4 +58,5 @@ def _cancel_oldest(unit: Unit, gates: Gates, name: LineName) -> None:
         newest = gates.line(name)[-1].session_id
         why = f"{newest} took its place under the limit {name[2].concurrency}"
         gates.tell(oldest)
+        unit.leaving.append(oldest)
         unit.decide(state, cmd.Cancel(why, "system:opscore", CANCEL_GRACE))

@@ -168,7 +168,8 @@ class EndDrain:
 class Arrive:
     """An instance is there. With `holding`, what it does not list returns at once.
 
-    `seat` is called after the commit with the attempts that the instance owns then. The implied
+    `seat` is called after the commit with the attempts that the instance owns then; `sits`: that
+    gives it a seat here, and so at no other server. The implied
     instance of an agent that we call lists nothing: it owns what the agent had accepted, and calls
     that ended with an earlier process return.
     """
@@ -183,6 +184,7 @@ class Arrive:
     holding: Sequence[Attempt] | None
     seat: Callable[[list[Attempt]], None]
     actor: str
+    sits: bool
     weight: int = 1
 
     def want(self, wants: Wants, means: Means) -> None:
@@ -202,6 +204,8 @@ class Arrive:
         events = self._events(agent) if agent.connects else []
         if events:
             batch.record(agent, events)
+        if self.sits:
+            unit.seated.append((agent.agent_id, self.instance_id))
         unit.after.append(lambda: self.seat([x for x in owned if x[0] not in unit.freed]))
         return stale
 

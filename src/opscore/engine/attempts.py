@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opscore.core.agent import Agent
 from opscore.core.errors import NotFound, StaleAttempt
@@ -12,7 +12,6 @@ from opscore.engine.records import ClaimedAttempt, SettlementReport, VerdictReco
 from opscore.engine.requests import Beat, Reclaim, SettleAttempts
 from opscore.engine.seats import Seat, queues_of
 from opscore.engine.tools import Tools
-from opscore.engine.unit import Unit
 
 
 class Poll:
@@ -101,10 +100,10 @@ class Attempts:
         _, fraction, message = self._progress.get(task_id, (0, None, ""))
         return fraction, message
 
-    def forget_progress(self, unit: Unit) -> None:
-        """Attempts that are over have no progress."""
+    def forget_progress(self, over: Iterable[str]) -> None:
+        """The attempts of these tasks are over, and have no progress."""
         if self._progress:
-            for task_id in unit.freed:
+            for task_id in over:
                 self._progress.pop(task_id, None)
 
     async def claim(

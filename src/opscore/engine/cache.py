@@ -19,7 +19,8 @@ class SessionCache:
     """Sessions that the writer has folded; the least recently used leave first.
 
     Bounded by the number of tasks they hold, since a large fan-out weighs as much as thousands of
-    small sessions. A session in the cache is always as the journal has it.
+    small sessions. A session in the cache is as the journal has it, unless another server has gone
+    on with it: then it is behind, and counts as away until the rest of its journal is folded in.
     """
 
     def __init__(self, limit: int = TASKS_KEPT) -> None:
@@ -28,17 +29,37 @@ class SessionCache:
         self._weights: dict[str, int] = {}
         self._total = 0
         self._buried: set[str] = set()
+        self._behind: set[str] = set()
 
     def has(self, session_id: str) -> bool:
         """Whether the session is here."""
-        return session_id in self._sessions
+        return session_id in self._sessions and session_id not in self._behind
 
     def after(self, session_id: str) -> int | None:
         """None: the session is here; else the event after which a journal must be read."""
-        return None if session_id in self._sessions else 0
+        if self.has(session_id):
+            return None
+        state = self._sessions.get(session_id)
+        return 0 if state is None else state.seq
+
+    def fall_behind(self, session_id: str, seq: int) -> None:
+        """Another server has written the session's journal up to that event."""
+        state = self._sessions.get(session_id)
+        if state is not None and state.seq < seq:
+            self._behind.add(session_id)
+
+    def take_behind(self, session_id: str) -> SessionState | None:
+        """A session that is behind, to be brought up to its journal's end and put back."""
+        if session_id not in self._behind:
+            return None
+        state = self._sessions[session_id]
+        self.evict(session_id)
+        return state
 
     def get(self, session_id: str) -> SessionState | None:
         """The session's state, marked as used; None when it is not here."""
+        if session_id in self._behind:
+            return None
         state = self._sessions.get(session_id)
         if state is not None:
             self._sessions.move_to_end(session_id)
@@ -62,6 +83,7 @@ class SessionCache:
     def evict(self, session_id: str) -> None:
         """Forget a state: it ended, or may not be as the journal has it."""
         self._buried.discard(session_id)
+        self._behind.discard(session_id)
         if self._sessions.pop(session_id, None) is not None:
             self._total -= self._weights.pop(session_id)
 

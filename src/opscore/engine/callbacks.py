@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from opscore.core.retry import backoff
 from opscore.core.template import RetryPolicy
 from opscore.core.types import SECOND, SESSION_ENDED, Json, Micros, SessionStatus
 from opscore.engine.clock import Clock
+from opscore.engine.news import News
 from opscore.engine.records import SessionRecord
 from opscore.engine.unit import Means, Unit
 from opscore.engine.views import Views
@@ -38,6 +39,8 @@ SECONDS = 15.0
 AT_ONCE, AT_ONCE_PER_HOST = 64, 8
 """So that a slow receiver holds up its own messages only."""
 GONE = 410
+LOOK_SECONDS = 1.0
+"""How often a server looks whether it leads now."""
 
 log = structlog.get_logger("opscore.callbacks")
 _encode = msgspec.json.Encoder().encode
@@ -71,7 +74,9 @@ class Callbacks:
         outgoing: Outgoing,
         signing: Signing,
         chance: Callable[[], float],
+        leads: Callable[[], bool],
     ) -> None:
+        self._leads = leads
         self._store = store
         self._writer = writer
         self._views = views
@@ -109,16 +114,30 @@ class Callbacks:
 
     def committed(self, unit: Unit) -> None:
         """Take note of new callbacks, and of sessions that ended."""
-        for row in unit.changes.callbacks.values():
+        self._note(unit.changes.callbacks.values())
+        if self._rows:
+            self._over(unit.ended())
+
+    def followed(self, news: News) -> None:
+        """The same, of another server's commit."""
+        self._note(news.callbacks)
+        for row in news.callbacks:
+            if row.status == PENDING and row.due is not None:
+                self._due[row.session_id] = row.due
+        self._over(news.ended)
+
+    def _note(self, rows: Iterable[CallbackRow]) -> None:
+        for row in rows:
             if row.status == PENDING:
                 self._rows[row.session_id] = row
             else:
                 self._rows.pop(row.session_id, None)
-        if not self._rows:
-            return
-        for session_id, state in unit.touched.items():
-            if state.finished_at is not None and session_id in self._rows:
-                self._due.setdefault(session_id, state.finished_at)
+
+    def _over(self, sessions: Iterable[str]) -> None:
+        """These sessions have ended."""
+        for session_id in sessions:
+            if session_id in self._rows:
+                self._due.setdefault(session_id, self._clock.now())
                 self._something.set()
 
     async def run(self) -> None:
@@ -133,13 +152,20 @@ class Callbacks:
 
     async def _pause(self, now: Micros) -> None:
         following = [due for due in self._due.values() if due > now]
-        if following:
+        if self._due and not self._leads():
+            await self._clock.wait(self._something, LOOK_SECONDS)
+        elif following:
             await self._clock.wait(self._something, (min(following) - now) / SECOND)
         else:
             await self._something.wait()
 
     def _ready(self, now: Micros) -> list[CallbackRow]:
-        """Those that are due, as far as there is room; each is under way from now on."""
+        """Those that are due, as far as there is room; each is under way from now on.
+
+        One server is enough for that. When it dies, another one leads and has them all in memory.
+        """
+        if not self._leads():
+            return []
         found: list[CallbackRow] = []
         for session_id in [s for s, due in self._due.items() if due <= now]:
             row = self._rows.get(session_id)

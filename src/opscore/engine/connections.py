@@ -97,6 +97,7 @@ class Connection:
             holding,
             self._sit,
             f"agent:{self.agent_id}",
+            sits=True,
         )
         try:
             self.stale = await floor.writer.submit(arrive)

@@ -9,15 +9,16 @@ after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from opscore.core.errors import Conflict, OpsCoreError
-from opscore.core.types import SECOND
+from opscore.core.types import SECOND, Micros
 from opscore.engine.claims import ClaimTasks, Uncommitted
 from opscore.engine.clock import Clock
 from opscore.engine.match import Match, free_slots
+from opscore.engine.news import News
 from opscore.engine.records import ClaimedAttempt, SettlementReport
 from opscore.engine.requests import SettleAttempts
 from opscore.engine.seats import Queue, Seat, Seats
@@ -97,10 +98,7 @@ class Dispatcher:
 
     def committed(self, unit: Unit) -> None:
         """Pass on cancellations, wake the queues of what nobody has claimed."""
-        free_slots(self._seats, unit)
-        for seat in {self._seats.get(instance_id) for instance_id, _ in unit.freed.values()}:
-            if seat is not None and seat.emptied is not None and not seat.holding:
-                seat.emptied.set()
+        self._over(unit.freed, unit.now)
         for notice in unit.cancels:
             self._cancel(notice)
         queues = self._uncommitted.left(unit)
@@ -108,6 +106,24 @@ class Dispatcher:
             self.wake(queues)
         else:
             self.nudge()
+
+    def followed(self, news: News, now: Micros) -> None:
+        """The same of another server's commit; and who sits there has left its seat here."""
+        self._over(news.freed, now)
+        for notice in news.cancels:
+            self._cancel(notice)
+        for _, instance_id in news.seated:
+            seat = self._seats.get(instance_id)
+            if seat is not None:
+                self.leave(seat)
+                seat.receiver.close("replaced by a connection of the same instance elsewhere")
+        self.wake(news.queues)
+
+    def _over(self, freed: Mapping[str, tuple[str, int]], now: Micros) -> None:
+        free_slots(self._seats, freed, now)
+        for seat in {self._seats.get(instance_id) for instance_id, _ in freed.values()}:
+            if seat is not None and seat.emptied is not None and not seat.holding:
+                seat.emptied.set()
 
     def _cancel(self, notice: CancelNotice) -> None:
         seat = self._seats.get(notice.instance_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from opscore.core.errors import OpsCoreError
 from opscore.core.push import ACCEPTED
 from opscore.engine.audit_trail import CHECKPOINT_SECONDS
 from opscore.engine.clock import Clock, SystemClock, every
+from opscore.engine.others import ANNOUNCE_SECONDS
 from opscore.engine.repeats import FORGET_SECONDS
 from opscore.engine.rooms import Rooms
 from opscore.engine.settings import Settings
@@ -24,6 +25,7 @@ from opscore.store.store import Store
 
 PRESENCE_SECONDS = 1.0
 KEY_USES_SECONDS = 60.0
+TAKE_OVER_SECONDS = 1.0
 
 log = structlog.get_logger("opscore.engine")
 
@@ -93,11 +95,26 @@ class Engine(Rooms):
 
     async def _start(self) -> None:
         self.logs.start()
+        await self._writer.turns.begin()
+        await self._load()
+        await self._writer.turns.end()
+        started = asyncio.Event()
+        self._running = asyncio.get_running_loop().create_task(self._run(started))
+        await started.wait()
+        self._dispatcher.wake(set(await self.store.queues()))
+        await self.audit.tend()
+
+    async def _load(self) -> None:
+        """Know what the store has; nobody else commits meanwhile."""
         for row in await self.store.templates():
             self._templates.add(row)
-        # Attempts in flight get a whole lease from now: that nobody could be heard while no server
-        # ran is not their agents' fault, and no clock that was set forward keeps them for long.
-        await self.store.renew_leases(self.store.now(), self.settings.lease, ACCEPTED)
+        if self.others is not None:
+            await self.others.announce()
+        if self.others is None or not self.others.servers:
+            # Attempts in flight get a whole lease from now: that nobody could be heard while no
+            # server ran is not their agents' fault, and no clock that was set forward keeps them
+            # for long.
+            await self.store.renew_leases(self.store.now(), self.settings.lease, ACCEPTED)
         await self.following.preload()
         self._writer.gates.load(await self.store.gates())
         await self.lifecycle.preload()
@@ -105,11 +122,6 @@ class Engine(Rooms):
         await self._relay.load()
         await self.callbacks.load()
         self._schedules.load(await self.store.schedules())
-        started = asyncio.Event()
-        self._running = asyncio.get_running_loop().create_task(self._run(started))
-        await started.wait()
-        self._dispatcher.wake(set(await self.store.queues()))
-        await self.audit.tend()
 
     async def _run(self, started: asyncio.Event) -> None:
         """All loops in one task group; ends when told to, or when one of them breaks."""
@@ -118,6 +130,7 @@ class Engine(Rooms):
                 self._group = group
                 writing = group.create_task(self._writer.run())
                 for loop in (
+                    *self._with_others(),
                     self._dispatcher.run(),
                     self._sweeper.run(),
                     self._relay.run(),
@@ -140,14 +153,42 @@ class Engine(Rooms):
             self._failure = error
             log.critical("engine_broke", exc_info=error)
 
+    def _with_others(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """The loops of a server that is not alone."""
+        if self.others is not None:
+            yield self.others.run()
+            yield self._tell_of_others()
+            yield every(self._clock, ANNOUNCE_SECONDS, self.others.announce)
+            yield every(self._clock, TAKE_OVER_SECONDS, self._take_over)
+
+    async def _tell_of_others(self) -> None:
+        """Pass on the events of other servers' commits to who follows them here."""
+        while True:
+            try:
+                await self.feed.tell_others(self.store.happened)
+            except OpsCoreError as error:
+                log.warning("events_of_others_not_read", error=str(error))
+                await self._clock.sleep(1)
+
+    async def _take_over(self) -> None:
+        if self.leads:
+            await self._relay.take_over()
+
+    async def catch_up(self) -> None:
+        """Know whatever any server of the store committed before this call. Raises Unavailable."""
+        if self.others is not None and not self._writer.turns.held:
+            await self.others.catch_up()
+
     async def _sweep_presence(self) -> None:
         self._dispatcher.nudge()
         try:
-            await self.lifecycle.sweep_presence(self.store.now())
+            await self.lifecycle.sweep_presence(self.store.now(), leads=self.leads)
         except OpsCoreError as error:
             log.error("presence_sweep_failed", error=str(error))
 
     async def _forget_requests(self) -> None:
+        if not self.leads:
+            return
         try:
             await self.repeats.forget_old()
         except OpsCoreError as error:
@@ -178,6 +219,8 @@ class Engine(Rooms):
         reasons: list[str] = []
         if self._failure is not None:
             reasons.append(f"a loop of the engine broke: {self._failure}")
+        if self.others is not None and self.others.problem is not None:
+            reasons.append(f"what other servers commit cannot be read: {self.others.problem}")
         if self._stop.is_set():
             reasons.append("the engine is stopping")
         return reasons

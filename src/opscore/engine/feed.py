@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,8 @@ from opscore.store.happened import Happened
 from opscore.store.rows import StoredEvent
 
 FOLLOWERS_LIMIT = 10_000
+READ_AT_ONCE = 1_000
+"""Positions."""
 
 
 class Subscription:
@@ -73,11 +75,18 @@ class Feed:
 
     def __init__(self) -> None:
         self.position = 0
-        """Of the newest event that is committed."""
+        """Of the newest event that followers were told."""
+        self._until = 0
+        self._more = asyncio.Event()
         self.drops = 0
         """How many followers were too slow, so far."""
         self._of_session: dict[str, list[Subscription]] = {}
         self._of_namespace: dict[str, list[Subscription]] = {}
+        self._namespace_of: dict[str, str] = {}
+
+    def begin(self, position: int) -> None:
+        """The events up to there are no news."""
+        self.position = self._until = position
 
     def subscribe(
         self,
@@ -89,11 +98,12 @@ class Feed:
     ) -> Subscription:
         """Follow from the next commit on. The caller closes the subscription.
 
-        With `session_id`, that session's events, whichever its namespace; else the namespace's
-        events, of its agents too, that are `wanted`.
+        With `session_id`, the events of that session of the namespace; else the namespace's events,
+        of its agents too, that are `wanted`.
         """
         if session_id is not None:
             where, key = self._of_session, session_id
+            self._namespace_of[session_id] = namespace
         else:
             where, key = self._of_namespace, namespace
 
@@ -103,6 +113,8 @@ class Feed:
                 followers.remove(subscription)
             if not followers:
                 where.pop(key, None)
+                if where is self._of_session:
+                    self._namespace_of.pop(key, None)
 
         subscription = Subscription(limit, leave, self._dropped, wanted)
         where.setdefault(key, []).append(subscription)
@@ -121,7 +133,12 @@ class Feed:
         """Pass on the events of a commit."""
         events, of_agents = unit.changes.events, unit.changes.agent_events
         agents_first = first_position + len(events)
-        self.position = agents_first + len(of_agents) - 1
+        last = agents_first + len(of_agents) - 1
+        if self.position < self._until:
+            # Events of others are being read, and come first.
+            self._until = last
+            return
+        self.position = self._until = last
         if not self._of_session and not self._of_namespace:
             return
         for position, event in enumerate(events, first_position):
@@ -148,6 +165,45 @@ class Feed:
                 None if task is None else task.capability,
             )
             _offer(followers, happened)
+
+    def followed(self, last: int) -> None:
+        """Another server has committed events up to that position."""
+        if last <= self._until:
+            return
+        if self.position == self._until and not self.followers:
+            self.position = last
+        self._until = last
+        self._more.set()
+
+    @property
+    def committed(self) -> int:
+        """The position of the newest event that this server has heard of."""
+        return self._until
+
+    async def tell_others(
+        self, read: Callable[[str, int, int], Awaitable[Sequence[Happened]]]
+    ) -> None:
+        """Wait for commits of others and pass them on; returns then.
+
+        `read` gives a namespace's events between two positions. What it raises passes on, and
+        nothing is lost: the next call goes on there.
+        """
+        while self.position == self._until:
+            self._more.clear()
+            await self._more.wait()
+        until = min(self.position + READ_AT_ONCE, self._until)
+        followed = {*self._of_namespace, *self._namespace_of.values()}
+        events = {each: await read(each, self.position, until) for each in followed}
+        self.position = until
+        for namespace, happened in events.items():
+            self._tell(namespace, happened)
+
+    def _tell(self, namespace: str, events: Sequence[Happened]) -> None:
+        for happened in events:
+            if followers := self._of_namespace.get(namespace):
+                _offer(followers, happened)
+            if not happened.of_agent and (followers := self._of_session.get(happened.owner)):
+                _offer(followers, happened)
 
     def close(self) -> None:
         """The server stops: every follower ends."""

@@ -58,24 +58,24 @@ class Following:
 
     async def preload(self) -> None:
         """Learn where the journal ends."""
-        self._feed.position = await self._store.last_position()
+        self._feed.begin(await self._store.last_position())
 
     def start(self, after: int | None) -> int:
         """The place to follow from: after that event, or after the newest.
 
         Raises Invalid for a place that is not reached yet: it is another store's.
         """
-        now = self.newest
+        now = self._feed.committed
         if after is not None and not 0 <= after <= now:
             raise Invalid(
                 f"there is no event {after} yet, the newest is {now}; was the store replaced?",
                 code="unknown_position",
             )
-        return now if after is None else after
+        return self.newest if after is None else after
 
     @property
     def newest(self) -> int:
-        """The position of the newest event that is committed."""
+        """The position of the newest event that followers were told."""
         return self._feed.position
 
     async def events(

@@ -13,13 +13,12 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TypeVar
 
-import msgspec
-
 from opscore.core.limits import QUEUE, REJECT, Shut, Terms, opens_at, passed
 from opscore.core.state import SessionState, TaskState
 from opscore.core.types import Micros
 from opscore.engine.gate_lines import Line
-from opscore.store.gate_rows import AdmittedRow, GatedRow, GateRows, RateRow
+from opscore.engine.gated import SESSIONS, read_terms, terms_text
+from opscore.store.gate_rows import AdmittedRow, GateRows, RateRow
 from opscore.store.rows import Changes, ReadyRow
 
 Key = tuple[str, str, str]
@@ -29,16 +28,8 @@ LineName = tuple[str, str, Terms]
 """(namespace, queue, terms): tasks with one name are equal but for their order."""
 
 RATES_KEPT = 10_000
-SESSIONS = "session:"
-"""The queue of sessions that wait for room under their template's limits: nobody claims from it."""
 
 K = TypeVar("K")
-_terms = msgspec.json.Decoder(Terms).decode
-
-
-def terms_text(terms: Terms) -> str:
-    """Terms as their column keeps them."""
-    return msgspec.json.encode(terms).decode()
 
 
 class Gates:
@@ -63,8 +54,8 @@ class Gates:
         self.eager: dict[LineName, None] = {}
 
     def spoil(self) -> None:
-        """A batch failed: what it did to memory never happened."""
-        self.stale = bool(self._line_of or self._held or self._tats)
+        """A batch failed: what it did to memory never happened, also if it emptied it."""
+        self.stale = True
 
     def load(self, rows: GateRows) -> None:
         """What the store has."""
@@ -73,14 +64,23 @@ class Gates:
         # Ids are given in the order of time: who is first has, as a rule, begun first.
         for lease in sorted(rows.leases, key=lambda lease: lease.task_id):
             if lease.terms is not None:
-                self._hold(lease.namespace, _terms(lease.terms), lease.task_id, lease.attempt)
+                self.hold(lease.namespace, read_terms(lease.terms), lease.task_id, lease.attempt)
         for row in sorted(rows.admitted):
-            self._hold(row.namespace, _terms(row.terms), row.session_id, 0)
+            self.hold(row.namespace, read_terms(row.terms), row.session_id, 0)
         for rate in rows.rates:
-            key = ("rate", rate.namespace, rate.key)
-            self._tats[key], self._bounds[key] = rate.tat, (rate.starts, rate.per)
+            self.use(rate)
         for gated in rows.waiting:
-            self.wait(ReadyRow(*gated[:6]), _terms(gated.terms))
+            self.wait(ReadyRow(*gated[:6]), read_terms(gated.terms))
+
+    def use(self, rate: RateRow) -> None:
+        """A rate is used up that far."""
+        key = ("rate", rate.namespace, rate.key)
+        self._tats[key], self._bounds[key] = rate.tat, (rate.starts, rate.per)
+
+    def unuse(self, namespace: str, key: str) -> None:
+        """A rate is as if it had never been used."""
+        self._tats.pop(("rate", namespace, key), None)
+        self._bounds.pop(("rate", namespace, key), None)
 
     # -- what decisions bring ---------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Gates:
         self, namespace: str, terms: Terms, holder: str, attempt: int, now: Micros, to: Changes
     ) -> None:
         if terms.concurrency is not None:
-            self._hold(namespace, terms, holder, attempt)
+            self.hold(namespace, terms, holder, attempt)
         if terms.rate is not None:
             key = ("rate", namespace, terms.rate)
             tat = self._tats[key] = passed(self._tats.get(key, 0), now, terms.starts, terms.per)
@@ -140,7 +140,8 @@ class Gates:
             to.limits.rates[key[1:]] = RateRow(namespace, terms.rate, tat, terms.starts, terms.per)
             self._prune(now, to)
 
-    def _hold(self, namespace: str, terms: Terms, holder: str, attempt: int) -> None:
+    def hold(self, namespace: str, terms: Terms, holder: str, attempt: int) -> None:
+        """An attempt or a session counts under the concurrency of its terms, if they have one."""
         if terms.concurrency is None:
             return
         key = (kind_of(terms), namespace, terms.concurrency)
@@ -175,8 +176,7 @@ class Gates:
         if len(self._tats) <= RATES_KEPT:
             return
         for key in [key for key, tat in self._tats.items() if tat <= now]:
-            del self._tats[key]
-            self._bounds.pop(key, None)
+            self.unuse(*key[1:])
             to.limits.rates.pop(key[1:], None)
             to.limits.rates_gone[key[1:]] = None
 
@@ -379,14 +379,3 @@ def _push(
     row = next(waiting, None)
     if row is not None:
         heappush(heads, (row.place, row.task_id, name))
-
-
-def session_row(state: SessionState) -> ReadyRow:
-    """The place of a session that waits for room."""
-    of = state.session_id
-    return ReadyRow(state.namespace, SESSIONS, state.order, of, of, None)
-
-
-def gated_row(row: ReadyRow, terms: Terms) -> GatedRow:
-    """A waiting task as its table keeps it."""
-    return GatedRow(*row, terms_text(terms))

@@ -11,7 +11,8 @@ from opscore.core.errors import Corrupted
 from opscore.core.limits import REJECT
 from opscore.core.types import session_id_of
 from opscore.core.why_words import limit_full
-from opscore.engine.gates import SESSIONS, Gates, LineName
+from opscore.engine.gated import SESSIONS
+from opscore.engine.gates import Gates, LineName
 from opscore.engine.seats import Queue
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import ReadyRow, Wants

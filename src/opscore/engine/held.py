@@ -5,7 +5,8 @@ from __future__ import annotations
 from opscore.core import events as ev
 from opscore.core.state import SessionState
 from opscore.core.types import Micros
-from opscore.engine.gates import Gates, gated_row, session_row
+from opscore.engine.gated import gated_row, session_row
+from opscore.engine.gates import Gates
 from opscore.store.rows import Changes
 
 OF_LIMITS = (

@@ -1,7 +1,6 @@
 """The keys of a store, in memory: who lets in is answered without touching the database.
 
-On a store that several replicas share, each calls `load` again whenever the table has changed, at
-least once a second; everything else follows from that. One process hears of its own commits.
+Servers that share a store follow each other's commits, before they answer the next request.
 """
 
 from __future__ import annotations
@@ -91,6 +90,10 @@ class KeyRing:
         uses, self._unwritten = self._unwritten, {}
         self._used.update(uses)
         return uses
+
+    def take_over(self, data: bytes) -> None:
+        """A key's row, as another server committed it."""
+        self.put(_decode(data))
 
     def put(self, key: Key) -> None:
         """Take over what was committed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opscore.core import agent as core
@@ -19,7 +19,8 @@ from opscore.engine.audit import Note, ordered
 from opscore.engine.bound_sessions import BoundSessions, Sessions
 from opscore.engine.connections import Connection, Floor, follow
 from opscore.engine.dispatcher import Dispatcher
-from opscore.engine.presence import Presence
+from opscore.engine.news import News
+from opscore.engine.presence import Instance, Presence
 from opscore.engine.records import AgentRecord, Paged, StateRecord
 from opscore.engine.registration import Patch, Register
 from opscore.engine.registry import AgentsChanged, Registry
@@ -71,7 +72,23 @@ class Lifecycle(BoundSessions):
 
     def committed(self, unit: Unit) -> None:
         """Follow a commit; the engine calls it beside `Dispatcher.committed`."""
-        self._presence.count(unit)
+        self._presence.count(unit.changes.leases.values(), unit.freed)
+
+    def followed(self, news: News) -> None:
+        """The same, of another server's commit: instances may have gone there."""
+        now = self._store.now()
+        self._presence.count((), news.freed)
+        for agent_id, instance_id in news.seated:
+            self._presence.sits_elsewhere(agent_id, instance_id, now)
+
+    def who_is_here(self) -> list[Instance]:
+        """The instances that are with this server."""
+        return self._presence.here()
+
+    def who_is_elsewhere(self, instances: Iterable[Instance]) -> None:
+        """The instances that are with other servers."""
+        known = self._registry.by_id
+        self._presence.set_elsewhere(i for i in instances if known(i.agent_id) is not None)
 
     def _changed(self, before: Agent | None, agent: Agent | None) -> None:
         if agent is not None:
@@ -338,9 +355,12 @@ class Lifecycle(BoundSessions):
         who = str(actor or Actor("agent", agent.agent_id))
         return await self._rollcall.heartbeat(agent, instance_id, attempts, who)
 
-    async def sweep_presence(self, now: Micros) -> None:
-        """Write down who was not seen for too long, and end drains that are due. Once a second."""
-        await self._rollcall.sweep(now)
+    async def sweep_presence(self, now: Micros, *, leads: bool = True) -> None:
+        """Write down who was not seen for too long, and end drains that are due. Once a second.
+
+        `leads` False: only which of this server's own instances are gone.
+        """
+        await self._rollcall.sweep(now, leads=leads)
 
     def takers(self, namespace: str, target: Target) -> list[Taker]:
         """Who could take a task for this target, and whether each may be given one now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from opscore.core.types import Micros
 from opscore.engine.admitting import let_in, places
 from opscore.engine.claims import (
     Candidate,
@@ -66,7 +67,7 @@ class Match:
         if unit.means.gates.waits:
             let_in(unit)
         make_room(unit)
-        freed = free_slots(self._seats, unit)
+        freed = free_slots(self._seats, unit.freed, unit.now)
         if freed:
             unit.undone.append(lambda: self._hold_again(freed))
         standing = self._stamps or self._uncommitted.leaving or unit.means.gates.waits
@@ -169,16 +170,18 @@ class Match:
             self._seats.list(seat)
 
 
-def free_slots(seats: Seats, unit: Unit) -> list[tuple[Seat, str, int]]:
-    """Give back the slots of the attempts that a batch ended; those that were still taken."""
+def free_slots(
+    seats: Seats, over: Mapping[str, tuple[str, int]], now: Micros
+) -> list[tuple[Seat, str, int]]:
+    """Give back the slots of attempts that are over; those that were still taken."""
     freed: list[tuple[Seat, str, int]] = []
-    for task_id, (instance_id, attempt) in unit.freed.items():
+    for task_id, (instance_id, attempt) in over.items():
         seat = seats.get(instance_id)
         if seat is not None and seat.holding.get(task_id) == attempt:
             del seat.holding[task_id]
             freed.append((seat, task_id, attempt))
     for seat in {seat for seat, _, _ in freed}:
         if not seat.holding:
-            seat.idle_since = unit.now
+            seat.idle_since = now
         seats.list(seat)
     return freed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from opscore.core.types import (
 from opscore.engine.attempts import Attempts
 from opscore.engine.audit import Note, always, ordered
 from opscore.engine.bulk import Bulk
+from opscore.engine.news import News
 from opscore.engine.records import (
     EventRecord,
     Paged,
@@ -348,13 +349,19 @@ class Orchestration(Bulk, Attempts, Waiting, Scheduling):
 
     def committed(self, unit: Unit) -> None:
         """Wake whoever waits for a session that has ended, and forget progress that is over."""
-        self.forget_progress(unit)
-        if not self._ended:
-            return
-        for session_id, state in unit.touched.items():
-            if state.finished_at is not None:
-                for ended in self._ended.get(session_id, ()):
-                    ended.set()
+        self.forget_progress(unit.freed)
+        if self._ended:
+            self._wake(unit.ended())
+
+    def followed(self, news: News) -> None:
+        """The same, of another server's commit."""
+        self.forget_progress(news.freed)
+        self._wake(news.ended)
+
+    def _wake(self, sessions: Iterable[str]) -> None:
+        for session_id in sessions:
+            for ended in self._ended.get(session_id, ()):
+                ended.set()
 
 
 def _template_record(row: TemplateRow, *, created: bool = False) -> TemplateRecord:

@@ -18,7 +18,8 @@ from opscore.core.types import (
     SessionStatus,
     TaskStatus,
 )
-from opscore.engine.gates import Gates, gated_row, terms_text
+from opscore.engine.gated import gated_row, terms_text
+from opscore.engine.gates import Gates
 from opscore.engine.held import OF_LIMITS, project_limits
 from opscore.engine.journal import encode
 from opscore.engine.parents import ENDS, OF_CHILDREN, project_child, tell_children, tell_parent

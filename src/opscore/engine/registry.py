@@ -105,6 +105,17 @@ class Registry:
         for watcher in self.watchers:
             watcher(before, agent)
 
+    def take_over(self, rows: Iterable[AgentRow], gone: Mapping[str, int]) -> None:
+        """What another server committed; `gone`: where the journals of removed agents end."""
+        for agent_id, seq in gone.items():
+            if agent_id in self._agents:
+                self.merge(agent_id, None, seq)
+            else:
+                self._ended[agent_id] = seq
+        for row in rows:
+            agent = _decode(row.data)
+            self.merge(agent.agent_id, agent, agent.seq)
+
     def _put(self, agent: Agent) -> None:
         self._agents[agent.agent_id] = agent
         self._names[agent.namespace, agent.agent_name] = agent.agent_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import msgspec
@@ -18,9 +18,10 @@ from opscore.core import commands as cmd
 from opscore.core.errors import Impossible, OpsCoreError
 from opscore.core.events import SessionStarted
 from opscore.core.state import SessionState
-from opscore.core.types import on_error_id_of
+from opscore.core.types import SECOND, Micros, on_error_id_of
 from opscore.engine.clock import Clock
 from opscore.engine.family import CARRIED_OUT
+from opscore.engine.news import News
 from opscore.engine.starts import env_of, start_event, versions_of
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Command, Writer
@@ -29,6 +30,8 @@ from opscore.store.store import Store
 
 PAUSE_SECONDS = 1.0
 """After a failure, before the next attempt."""
+LEFT_TO_OTHERS: Micros = 2 * SECOND
+"""How long another server is given to carry out what it wrote."""
 
 log = structlog.get_logger("opscore.relay")
 
@@ -88,8 +91,31 @@ def _on_error_start(state: SessionState, row: OutboxRow, unit: Unit) -> SessionS
     )
 
 
+@dataclass(slots=True)
+class _IfOutstanding:
+    """What a row asks for, unless another server has carried it out meanwhile."""
+
+    row: OutboxRow
+    command: Command[None]
+    outstanding: Container[str]
+    weight: int = 1
+
+    def want(self, wants: Wants, means: Means) -> None:
+        """What the command wants."""
+        self.command.want(wants, means)
+
+    def apply(self, unit: Unit) -> None:
+        """Cannot be refused."""
+        if self.row.outbox_id in self.outstanding:
+            self.command.apply(unit)
+
+
 class Relay:
-    """Carries out outbox rows one after another."""
+    """Carries out outbox rows one after another.
+
+    A server carries out what it wrote itself. What another one wrote is left to that server, and
+    taken over when it stands there for too long: then that server has died.
+    """
 
     def __init__(
         self,
@@ -103,17 +129,40 @@ class Relay:
         self._clock = clock
         self._chance = chance
         self._rows: OrderedDict[str, OutboxRow] = OrderedDict()
+        self._outstanding: set[str] = set()
+        self._of_others: dict[str, tuple[Micros, OutboxRow]] = {}
         self._arrived = asyncio.Event()
 
     def committed(self, unit: Unit) -> None:
-        """Take note of new rows."""
+        """Take note of new rows, and of those that are done."""
+        self._outstanding -= unit.changes.outbox_done
         if unit.changes.outbox:
+            self._outstanding |= unit.changes.outbox.keys()
             self._rows.update(unit.changes.outbox)
+            self._arrived.set()
+
+    def followed(self, news: News) -> None:
+        """The same, of another server's commit."""
+        self._outstanding.difference_update(news.outbox_done)
+        for outbox_id in news.outbox_done:
+            self._of_others.pop(outbox_id, None)
+        self._outstanding.update(row.outbox_id for row in news.outbox)
+        now = self._clock.now()
+        self._of_others.update((row.outbox_id, (now, row)) for row in news.outbox)
+
+    async def take_over(self) -> None:
+        """Carry out what others should have done by now."""
+        since = self._clock.now() - LEFT_TO_OTHERS
+        late = [row for at, row in self._of_others.values() if at < since]
+        for row in late:
+            del self._of_others[row.outbox_id]
+            self._rows[row.outbox_id] = row
             self._arrived.set()
 
     async def load(self) -> None:
         """What an earlier process left."""
         self._rows.update((row.outbox_id, row) for row in await self._store.outbox())
+        self._outstanding |= self._rows.keys()
         if self._rows:
             self._arrived.set()
 
@@ -130,8 +179,10 @@ class Relay:
     def _command(self, row: OutboxRow) -> Command[None]:
         between = CARRIED_OUT.get(row.kind)
         if between is not None:
-            return between(row, self._chance)
-        return CarryOut(row)
+            command: Command[None] = between(row, self._chance)
+        else:
+            command = CarryOut(row)
+        return _IfOutstanding(row, command, self._outstanding)
 
     async def _carry_out(self, rows: list[OutboxRow]) -> bool:
         """Whether all of them were; those that were not are tried again later."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -30,6 +30,8 @@ T = TypeVar("T")
 KEPT: Micros = 24 * 3600 * SECOND
 """How long the answer to a request is kept."""
 FORGET_SECONDS = 600.0
+UNDER_WAY: Micros = 10 * SECOND
+"""How long another server may take from a request's change to its answer; then it has died."""
 
 _encode = msgspec.json.Encoder().encode
 _Results = dict[str, msgspec.Raw]
@@ -37,9 +39,18 @@ _decode = msgspec.json.Decoder(_Results).decode
 
 
 class Once:
-    """One request under way. `answer`: what its sender was answered before; None, not yet."""
+    """One request under way. `answer`: what its sender was answered before; None, not yet.
 
-    def __init__(self, name: RequestName, digest: bytes, stored: RequestRow | None) -> None:
+    `overtaken` says whether another server has begun the same one meanwhile.
+    """
+
+    def __init__(
+        self,
+        name: RequestName,
+        digest: bytes,
+        stored: RequestRow | None,
+        overtaken: Callable[[], bool],
+    ) -> None:
         self.name = name
         self.digest = digest
         self.answer = None if stored is None else stored.answer
@@ -47,6 +58,7 @@ class Once:
         self._results = dict(self._known)
         self._counts: dict[str, int] = {}
         self._over = False
+        self.overtaken = overtaken
 
     def end(self) -> None:
         """What the request set going goes on without it."""
@@ -113,6 +125,8 @@ class _Recorded:
 
     def apply(self, unit: Unit) -> Any:
         """What the command gives; what it raises, and then nothing is written."""
+        if self._once.overtaken():
+            raise _running()
         result = self._command.apply(unit)
         self._once.record(unit, self._place, result)
         return result
@@ -132,7 +146,8 @@ class _Answered:
 
     def apply(self, unit: Unit) -> None:
         """Cannot be refused."""
-        put(unit, self._once, None, self._answer)
+        if not self._once.overtaken():
+            put(unit, self._once, None, self._answer)
 
 
 class _Forget:
@@ -155,6 +170,7 @@ class Repeats:
         self._store = store
         self._writer = writer
         self._running: dict[RequestName, bytes] = {}
+        self._overtaken: set[RequestName] = set()
 
     async def begin(
         self, namespace: str, owner: str, route: str, key: str, *, digest: bytes
@@ -169,11 +185,7 @@ class Repeats:
         name = RequestName(namespace, owner, route, key)
         if name in self._running:
             _check(self._running[name], digest)
-            raise Conflict(
-                "the same request is being carried out now; ask again for its answer",
-                code="idempotency_running",
-                retry_after=1,
-            )
+            raise _running()
         self._running[name] = digest
         try:
             stored = await self._store.request(name)
@@ -181,10 +193,25 @@ class Repeats:
                 stored = None
             if stored is not None:
                 _check(stored.digest, digest)
+                self._check_over(stored)
         except BaseException:
-            del self._running[name]
+            self._forget(name)
             raise
-        return Once(name, digest, stored)
+        return Once(name, digest, stored, lambda: name in self._overtaken)
+
+    def _check_over(self, stored: RequestRow) -> None:
+        """Raises Conflict while another server may be carrying out the rest of a request."""
+        age = self._store.now() - stored.created_at
+        if self._store.shared is not None and stored.answer is None and age < UNDER_WAY:
+            raise _running()
+
+    def followed(self, names: Iterable[RequestName]) -> None:
+        """Another server has committed something for these requests."""
+        self._overtaken.update(name for name in names if name in self._running)
+
+    def _forget(self, name: RequestName) -> None:
+        del self._running[name]
+        self._overtaken.discard(name)
 
     async def keep(self, once: Once, answer: bytes) -> None:
         """Keep the answer, durably: the request is carried out. Raises Unavailable."""
@@ -194,11 +221,19 @@ class Repeats:
     def end(self, once: Once) -> None:
         """The request is not under way any more."""
         once.end()
-        del self._running[once.name]
+        self._forget(once.name)
 
     async def forget_old(self) -> None:
         """Drop what was kept long enough."""
         await self._writer.submit(_Forget())
+
+
+def _running() -> Conflict:
+    return Conflict(
+        "the same request is being carried out now; ask again for its answer",
+        code="idempotency_running",
+        retry_after=1,
+    )
 
 
 def _check(known: bytes, digest: bytes) -> None:

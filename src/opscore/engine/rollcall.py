@@ -71,16 +71,19 @@ class RollCall:
             None,
             seen,
             actor,
+            sits=False,
         )
 
     # -- absence ----------------------------------------------------------------------------
 
-    async def sweep(self, now: Micros) -> None:
+    async def sweep(self, now: Micros, *, leads: bool) -> None:
         """Agents and instances not seen for too long are written down as gone, drains end.
 
-        A refusal is logged; the next sweep tries again.
+        Agents only by the server that leads. A refusal is logged; the next sweep tries again.
         """
-        commands = [*self._lapsed(now), *self._absent(now), *self._drained(now)]
+        commands = self._lapsed(now)
+        if leads:
+            commands += [*self._absent(now), *self._drained(now)]
         pending = [self._floor.writer.submit(command) for command in commands]
         for future in pending:
             try:

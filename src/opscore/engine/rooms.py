@@ -24,10 +24,13 @@ from opscore.engine.hooks import Hooks
 from opscore.engine.ids import Ids
 from opscore.engine.keys import Keys
 from opscore.engine.lifecycle import Lifecycle
+from opscore.engine.limits_followed import follow_limits
 from opscore.engine.logs import Logs
 from opscore.engine.measuring import Measuring
+from opscore.engine.news import News
 from opscore.engine.operation_log import OperationLog
 from opscore.engine.orchestration import Orchestration
+from opscore.engine.others import Others
 from opscore.engine.registry import Registry
 from opscore.engine.relay import Relay
 from opscore.engine.repeats import Repeats
@@ -45,6 +48,7 @@ from opscore.expressions import CelExpressions
 from opscore.outgoing.request import Outgoing
 from opscore.outgoing.signing import Signing
 from opscore.store.log_file import LogFile
+from opscore.store.shared import Told
 from opscore.store.store import Store
 from opscore.telemetry.measures import Measures
 
@@ -79,7 +83,7 @@ class Rooms:
     ) -> None:
         ids = Ids(clock, chance)
         templates = TemplateCache()
-        means = _means(templates, settings)
+        self._means = means = _means(templates, settings)
         registry = Registry()
         self.settings, self.store = settings, store
         self.outgoing = Outgoing(settings.outgoing)
@@ -107,6 +111,26 @@ class Rooms:
         self.debugging = self._debugging()
         self._relay = Relay(store, self._writer, clock, chance.random)
         self._sweeper = self._new_sweeper(chance)
+        self.others = self._others()
+        if self.others is not None:
+            self._writer.turns.follow = self.others.follow
+
+    def _others(self) -> Others | None:
+        if self.store.shared is None:
+            return None
+        lives = self.lifecycle
+        return Others(
+            self.store.shared,
+            self._clock,
+            self._followed,
+            lives.who_is_here,
+            lives.who_is_elsewhere,
+        )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this server does what one server of a store is enough for."""
+        return self.store.shared is None or self.store.shared.leads
 
     def _debugging(self) -> Debugging:
         traces = Traces(self.store, self._views, self._registry, self.logs)
@@ -123,6 +147,7 @@ class Rooms:
             self.outgoing,
             self.signing,
             chance.random,
+            lambda: self.leads,
         )
 
     def _new_lifecycle(self, ids: Ids, registry: Registry) -> Lifecycle:
@@ -146,6 +171,7 @@ class Rooms:
             self.lifecycle.takers,
             self._schedules,
             self.orchestration.fire,
+            lambda: self.leads,
         )
 
     def _explanations(self) -> Explanations:
@@ -200,6 +226,28 @@ class Rooms:
     def heartbeat_seconds(self) -> float:
         """How often an agent should give a sign of life."""
         return self.settings.heartbeat_seconds
+
+    def _followed(self, news: News, told: Told) -> None:
+        """What follows a commit of another server, as `_committed` follows one of ours."""
+        means = self._means
+        for session_id, seq in news.sessions.items():
+            means.sessions.fall_behind(session_id, seq)
+        for session_id in (*news.deleted, *news.ended):
+            means.sessions.evict(session_id)
+        for template in news.templates:
+            self._templates.add(template)
+        for key in news.keys:
+            self.keys.ring.take_over(key)
+        self._registry.take_over(news.agents, news.agents_gone)
+        follow_limits(means.gates, news)
+        self.repeats.followed(news.requests)
+        self._dispatcher.followed(news, self.store.now())
+        self.lifecycle.followed(news)
+        self.orchestration.followed(news)
+        self._sweeper.followed(news)
+        self._relay.followed(news)
+        self.callbacks.followed(news)
+        self.feed.followed(told.last)
 
     def _committed(self, unit: Unit, first_position: int) -> None:
         """What follows every commit, in this order: slots and cancels first, then who watches."""

@@ -57,11 +57,11 @@ class ScheduleBook:
             return None
         return unit.changes.schedules.get(key) or self.rows.get(key)
 
-    def committed(self, unit: Unit) -> bool:
-        """Whether a session has ended that queued times waited for."""
+    def ended(self, sessions: Iterable[str]) -> bool:
+        """These sessions have ended; whether queued times waited for one of them."""
         if not self.waiting:
             return False
-        ended = [s for s in unit.ended() if s in self.waiting]
+        ended = [s for s in sessions if s in self.waiting]
         self.ready.update(self.waiting.pop(session) for session in ended)
         return bool(ended)
 

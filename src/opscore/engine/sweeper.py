@@ -14,6 +14,7 @@ from opscore.core.types import SECOND, Micros
 from opscore.core.why import Taker
 from opscore.core.why_words import limit_full, nobody
 from opscore.engine.clock import Clock
+from opscore.engine.news import News, soonest_of
 from opscore.engine.projection import queue_target
 from opscore.engine.requests import Expire, OnSession
 from opscore.engine.schedules import Fire, Key, ScheduleBook
@@ -43,7 +44,9 @@ class Sweeper:
         takers: Callable[[str, Target], Sequence[Taker]],
         schedules: ScheduleBook,
         fire: Callable[[Key], Fire],
+        leads: Callable[[], bool],
     ) -> None:
+        self._leads = leads
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -56,23 +59,23 @@ class Sweeper:
 
     def committed(self, unit: Unit) -> None:
         """A commit may have brought a deadline that comes sooner than the one slept for."""
-        changes = unit.changes
-        soonest = min(
-            [row.due for row in changes.delayed.values()]
-            + [row.expires_at for row in changes.ready.values() if row.expires_at is not None]
-            + [row.due for row in changes.timers.values()]
-            + [row.next_at for row in changes.schedules.values() if row.next_at is not None]
-            + [
-                row.expires_at
-                for row in changes.limits.gated.values()
-                if row.expires_at is not None
-            ]
-            + [row.deadline for row in changes.leases.values() if row.deadline is not None]
-            + [row.deadline for row in changes.sessions.values() if row.deadline is not None],
-            default=None,
-        )
-        if self._schedules.committed(unit):
+        soonest = soonest_of(unit.changes)
+        if self._schedules.waiting and self._schedules.ended(unit.ended()):
             soonest = 0
+        self._be_up_at(soonest)
+
+    def followed(self, news: News) -> None:
+        """The same, of another server's commit."""
+        soonest = news.soonest
+        for row in news.schedules:
+            self._schedules.put(row)
+        for key in news.schedules_gone:
+            self._schedules.remove(key)
+        if self._schedules.ended(news.ended):
+            soonest = 0
+        self._be_up_at(soonest)
+
+    def _be_up_at(self, soonest: Micros | None) -> None:
         opens = self._writer.gates.next_at
         if opens is not None and (soonest is None or opens < soonest):
             soonest = opens
@@ -104,7 +107,12 @@ class Sweeper:
             await self._clock.wait(self._sooner, left / SECOND)
 
     async def sweep(self) -> DueWork | None:
-        """Carry out what is due now; answers with what was found, or None after a failure."""
+        """Carry out what is due now; answers with what was found.
+
+        None: after a failure, or while another server does it; then it looks again in a while.
+        """
+        if not self._leads():
+            return None
         due = await self._store.due(self._store.now(), AT_ONCE)
         commands: list[Command[object]] = [Expire(row, self._chance()) for row in due.leases]
         commands += [OnSession(s, _come_due(t)) for t, s in due.delayed]

@@ -68,6 +68,10 @@ class Unit:
         self.after: list[Callable[[], object]] = []
         self.undone: list[Callable[[], object]] = [means.gates.spoil]
         """Called when the batch is not committed."""
+        self.seated: list[tuple[str, str]] = []
+        """Instances that take a seat with this batch, each after its agent: it is theirs only."""
+        self.leaving: list[str] = []
+        """Sessions that were told to make room for others."""
         self.recorded: list[tuple[SessionState, Sequence[ev.SessionEvent]]] = []
         """What was decided, in order."""
         self.commands = 0
@@ -88,7 +92,8 @@ class Unit:
             stored = self.locked.journals.get(session_id)
             if stored is None:
                 return None
-            state = fold(SessionState(session_id), stored)
+            begun = self.means.sessions.take_behind(session_id) or SessionState(session_id)
+            state = fold(begun, stored)
             self.means.sessions.put(state)
         return state
 

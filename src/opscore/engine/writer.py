@@ -16,6 +16,8 @@ from opscore.core.errors import Refusal, Unavailable
 from opscore.core.expressions import Expressions
 from opscore.engine.audit import Note
 from opscore.engine.gates import Gates
+from opscore.engine.news import news_of
+from opscore.engine.others import Turns
 from opscore.engine.repeats import CURRENT
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import Changes, Locked, Wants
@@ -104,6 +106,7 @@ class Writer:
         under_way: Sequence[tuple[int, int]] = UNDER_WAY,
     ) -> None:
         self._under_way_at = under_way
+        self.turns = Turns(store.shared)
         self._store = store
         self._means = means
         self._published = published
@@ -162,13 +165,20 @@ class Writer:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                while batch := await self._next_batch():
+                while await self._something():
+                    try:
+                        await self.turns.begin()
+                    except Unavailable as error:
+                        self._fail(self._next_batch(), error)
+                        continue
+                    batch = self._next_batch()
                     self._under_way += 1
                     decided = asyncio.Event()
                     group.create_task(self._carry_out(batch, decided))
                     await decided.wait()
         finally:
             self._end()
+            await self.turns.end()
 
     def _end(self) -> None:
         """Nobody waits for ever, also when a bug ended the loop."""
@@ -189,9 +199,21 @@ class Writer:
         self._closed = True
         self._changed.set()
 
-    async def _next_batch(self) -> list[_Pending[Any]]:
-        """What has arrived, up to the bound; empty when the writer is closed and done."""
-        await self._until(self._may_begin)
+    async def _something(self) -> bool:
+        """Wait until a batch may begin; False when the writer is closed and done.
+
+        Meanwhile the turn is given back, unless something is still under way in it.
+        """
+        while not self._may_begin():
+            if self.turns.held and self._under_way == 0:
+                await self.turns.end()
+                continue
+            self._changed.clear()
+            await self._changed.wait()
+        return bool(self._queue)
+
+    def _next_batch(self) -> list[_Pending[Any]]:
+        """What has arrived, up to the bound."""
         self._suspect = False
         batch: list[_Pending[Any]] = []
         weight = 0
@@ -206,6 +228,8 @@ class Writer:
             return self._closed
         if self._suspect:
             return self._under_way == 0
+        if self.turns.over:
+            return False
         return self._under_way < max(
             most for waiting, most in self._under_way_at if self._waiting >= waiting
         )
@@ -258,6 +282,7 @@ class Writer:
             pending.command.want(wants, self._means)
         last = self._last()
         last.want(wants, self._means)
+        shared = self._store.shared is not None
 
         def decide(locked: Locked) -> Changes:
             unit = Unit(self._means, self._store.now(), locked)
@@ -268,7 +293,10 @@ class Writer:
                 _apply(pending, unit)
             last.apply(unit)
             decided.set()
-            return unit.seal()
+            changes = unit.seal()
+            if shared and (unit.seated or not changes.empty()):
+                changes.told = news_of(unit)
+            return changes
 
         return await self._store.transact(wants, self._means.sessions.after, decide)
 
