@@ -79,6 +79,8 @@ NOT_RECORDED = {
     "POST /task/{taskId}/fail",
     "POST /internal/agent/refresh",
     "POST /log",
+    "POST //v1/traces",
+    "POST //v1/logs",
 }
 """Agents' own work, which is in the journal with its actor, and what changes nothing."""
 
