@@ -158,7 +158,7 @@ def test_a_server_that_refuses_the_key_is_told(server: FakeServer, opscore: Comm
     server.refuse("GET /agent", 401, "The key is not valid.")
     ran = opscore("doctor", "-o", "jsonl")
     assert ran.code == exits.ERROR
-    assert "OPSCORE_API_KEY" in ran.lines[-1]
+    assert "OPSCORE_API_KEY" in next(line for line in ran.lines if '"check":"server"' in line)
 
 
 def test_the_sqlite_in_use_is_sound() -> None:

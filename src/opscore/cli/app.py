@@ -55,7 +55,7 @@ def noun(name: str, text: str) -> App:
 
 def execute(tokens: Sequence[str]) -> int:
     """Run one command line; returns the exit code and never raises for what a user can cause."""
-    named = nextup.given.set(nextup.carried(tokens))
+    words = nextup.words.set(tuple(tokens))
     try:
         code = _guarded(lambda: _dispatch(list(tokens)))
         sys.stdout.flush()
@@ -64,7 +64,7 @@ def execute(tokens: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.OK
     finally:
-        nextup.given.reset(named)
+        nextup.words.reset(words)
     return code
 
 

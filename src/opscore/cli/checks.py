@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from opscore.cli.configuration import Setting
 
 Level = Literal["ok", "warn", "fail"]
 
-LIBRARIES = ("apsw", "msgspec", "litestar", "uvicorn", "aiohttp", "cel-expr-python", "uvloop")
-OPTIONAL = frozenset({"uvloop"})
+LIBRARIES = (
+    "apsw",
+    "msgspec",
+    "litestar",
+    "uvicorn",
+    "aiohttp",
+    "cel-expr-python",
+    "uvloop",
+    "textual",
+)
+OPTIONAL = {"uvloop": "the server", "textual": "opscore top"}
 SOUND_SQLITE = (3, 51, 3)
 """Older ones can corrupt a database when a WAL is reset (sqlite.org/wal.html, "WAL-reset bug")."""
 SYNC_ROUNDS = 20
@@ -43,6 +56,8 @@ class Finding:
     level: Level
     found: str
     todo: str = ""
+    origin: str = ""
+    """Of a setting: the flag, variable or file that its value comes from, or `default`."""
 
     def as_json(self) -> dict[str, Any]:
         """For `-o json`."""
@@ -89,6 +104,8 @@ def libraries() -> Iterator[Finding]:
         except PackageNotFoundError:
             if name not in OPTIONAL:
                 yield fail("libraries", f"{name} is missing", "install ops-core again with pip")
+            elif name != "uvloop":
+                yield ok("libraries", f"{name} is not there; {OPTIONAL[name]} needs it")
             elif sys.platform != "win32":
                 yield warn("libraries", f"{name} is missing", f"pip install {name}: faster")
     yield ok("libraries", ", ".join(present))
@@ -224,3 +241,56 @@ def template_env(allowed: Mapping[str, str | None]) -> Finding:
         return warn("templates", found, "set it where the server starts, or take it off the list")
     listed = ", ".join(allowed) or "nothing"
     return ok("templates", f"may read {listed} of the environment (OPSCORE_TEMPLATE_ENV)")
+
+
+def settings(found: Iterable[Setting], strange: Sequence[str]) -> Iterator[Finding]:
+    """The configuration of this shell, and variables that are misspelt."""
+    for one in found:
+        yield Finding(one.name, "ok", one.value, origin=one.origin)
+    for name in strange:
+        todo = f"unset {name}, or correct its name: docs/operations.md has all of them"
+        yield warn("configuration", f"{name} is not a setting", todo)
+
+
+def port(host: str, number: str, taken: int | None) -> Finding:
+    """Whether a server could listen; `taken`: the port of one that answers already."""
+    found = f"{number} on {host}"
+    if not number.isdecimal() or int(number) > 65_535:
+        return fail("listen", f"{number!r} is no port", "set OPSCORE_PORT to one, such as 8700")
+    if int(number) == taken:
+        return ok("listen", f"{found} is in use by the server that answers")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as attempt:
+        if sys.platform != "win32":
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((host, int(number)))
+        except OSError as problem:
+            todo = "another program has it: stop that, or set OPSCORE_PORT"
+            return warn("listen", f"{found}: {problem.strerror}", todo)
+    return ok("listen", f"{found} is free")
+
+
+def versions(here: str, there: str) -> Finding:
+    """This command against the server that answers."""
+    if here == there:
+        return ok("versions", f"{here}, here and on the server")
+    todo = "install the same version on both sides; a newer server understands an older command"
+    return warn("versions", f"{here} here, {there} on the server", todo)
+
+
+def skew(server: datetime, now: datetime) -> Finding:
+    """The server's clock against this one. It is told in whole seconds."""
+    apart = abs(server - now)
+    found = f"the server's clock is {apart.total_seconds():.0f} s apart from this one"
+    if apart > CLOCK_SLACK:
+        todo = "set both by NTP; the server's own clock decides, this one only shows how long ago"
+        return warn("server time", found, todo)
+    return ok("server time", found)
+
+
+def log_file(path: Path) -> Finding:
+    """The file of the log store beside a database."""
+    file = path.with_name(f"{path.stem}-logs.db")
+    if not file.exists():
+        return ok("log store", f"{file} is not there yet")
+    return ok("log store", f"{file}: {size(file.stat().st_size)}")

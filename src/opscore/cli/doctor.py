@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
-from opscore.cli import exits
+from opscore import __version__
+from opscore.cli import exits, nextup
+from opscore.cli.configuration import configuration, unknown_variables
 from opscore.cli.exits import Stop
 from opscore.cli.output import paint, plain, print_json, print_lines, print_list
 from opscore.cli.settings import (
@@ -22,13 +25,16 @@ from opscore.cli.settings import (
 
 if TYPE_CHECKING:
     from opscore.cli.checks import Finding
+    from opscore.cli.configuration import Setting
 
 
 async def doctor(
     *, database_url: Annotated[str | None, DATABASE] = None, common: Common = DEFAULTS
 ) -> int:
-    """Examine this machine, the database and the server.
+    """Examine this machine, the database, the configuration and the server.
 
+    Every setting is told with its value and where that comes from (flag, variable, file, default),
+    as this shell and directory have it; secrets are not told.
     Without --database-url: ops.db or, when there is none, the database of `opscore dev`. It is
     only read, also while a server uses it. Exit code 1 when something fails.
     """
@@ -63,11 +69,16 @@ async def _examine(database_url: str, common: Common) -> AsyncGenerator[Finding]
         for finding in _database(path):
             yield finding
     yield checks.template_env(template_env(os.environ.get("OPSCORE_TEMPLATE_ENV", "")))
-    server = await _server(common)
+    found = configuration(nextup.words.get())
+    for finding in checks.settings(found, unknown_variables()):
+        yield finding
+    server, version = await _server(common)
     yield server
+    yield _port(found, common.url, answers=version is not None)
     if server.level == "ok":
-        for found in await _told(common):
-            yield found
+        yield checks.versions(__version__, version or "unknown")
+        for finding in await _told(common):
+            yield finding
 
 
 def _database(path: Path) -> Iterator[Finding]:
@@ -82,6 +93,7 @@ def _database(path: Path) -> Iterator[Finding]:
     yield checks.ok("database", f"{path}: {checks.size(seen.size)}, {used}")
     yield checks.written(seen.written_at, datetime.now(UTC))
     yield checks.wal(seen.wal_size)
+    yield checks.log_file(path)
     yield checks.schema(seen.schema, seen.known_schema, seen.damage)
     if seen.schema is not None:
         yield checks.integrity(seen.check, seen.damage)
@@ -90,7 +102,16 @@ def _database(path: Path) -> Iterator[Finding]:
         yield checks.ok("content", text)
 
 
-async def _server(common: Common) -> Finding:
+def _port(found: list[Setting], url: str, *, answers: bool) -> Finding:
+    """The port that a server started here would take."""
+    from opscore.cli.checks import port
+
+    values = {one.name: one.value for one in found}
+    return port(values["host"], values["port"], urlsplit(url).port if answers else None)
+
+
+async def _server(common: Common) -> tuple[Finding, str | None]:
+    """How it is, and its version when it answers."""
     from opscore.cli.checks import fail, ok, warn
     from opscore.cli.remote import Unreachable, connect
 
@@ -102,24 +123,28 @@ async def _server(common: Common) -> Finding:
         found, todo = f"nobody answers at {common.url}", "start one: opscore dev"
         # A server that was named should be there; the default one may just not be started yet.
         named = common.url.rstrip("/") != DEFAULT_URL
-        return fail("server", str(problem), todo) if named else warn("server", found, todo)
+        return (fail("server", str(problem), todo) if named else warn("server", found, todo)), None
     except Stop as refusal:
         lines = [line.strip().removeprefix("error: ") for line in refusal.lines]
-        return fail("server", f"{common.url}: {lines[0]}", "; ".join(lines[1:]) or "see its log")
+        todo = "; ".join(lines[1:]) or "see its log"
+        return fail("server", f"{common.url}: {lines[0]}", todo), ""
     version = described.get("info", {}).get("version", "unknown")
-    return ok("server", f"{common.url} answers, version {version}")
+    return ok("server", f"{common.url} answers, version {version}"), version
 
 
 async def _told(common: Common) -> list[Finding]:
-    """What the server that answers says of AgentKit, its audit and its log records."""
+    """What the server that answers says of its clock, AgentKit, its audit and its log records."""
+    from opscore.cli.checks import skew
     from opscore.cli.remote import connect
 
     try:
         async with connect(common) as server:
             ready = await server.get("//ready")
+            at = await server.clock()
     except Stop:
         return []
-    return [
+    found = [skew(at, datetime.now(UTC))] if at is not None else []
+    return found + [
         find(ready[name])
         for name, find in (("agentkit", _agentkit), ("audit", _audit), ("logs", _logs))
         if ready.get(name)
@@ -166,5 +191,6 @@ def _agentkit(told: Any) -> Finding:
 
 def _lines(finding: Finding) -> list[str]:
     word = paint(f"{finding.level:<4}")
-    lines = [f"{word}  {finding.check:<16}{plain(finding.found)}"]
-    return [*lines, f"      {'':<16}→ {plain(finding.todo)}"] if finding.todo else lines
+    origin = f"  (from {finding.origin})" if finding.origin else ""
+    lines = [f"{word}  {finding.check:<16} {plain(finding.found)}{plain(origin)}"]
+    return [*lines, f"      {'':<17}→ {plain(finding.todo)}"] if finding.todo else lines

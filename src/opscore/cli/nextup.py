@@ -13,8 +13,8 @@ from opscore.telemetry.plain import plain
 CARRIED = ("--url", "--profile", "--namespace")
 """Flags that say which server is meant. A key is never repeated on a screen."""
 
-given: ContextVar[tuple[str, ...]] = ContextVar("given", default=())
-"""Of the command line that runs: its words for `CARRIED`."""
+words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
+"""The command line that runs."""
 
 Step = tuple[str, str]
 """What a command is for, in few words, and the command."""
@@ -33,13 +33,13 @@ def carried(tokens: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def command(verb: str, *words: str, **options: str) -> str:
+def command(verb: str, *arguments: str, **options: str) -> str:
     """One command: a word that looks like an option stands behind `--`, so that it is none."""
-    parts = [program(), *verb.split(), *given.get()]
+    parts = [program(), *verb.split(), *carried(words.get())]
     parts += [part for name, value in options.items() for part in _option(name, value)]
-    if any(word.startswith("-") for word in words):
+    if any(word.startswith("-") for word in arguments):
         parts.append("--")
-    return " ".join([parts[0], *(shlex.quote(plain(part)) for part in (*parts[1:], *words))])
+    return " ".join([parts[0], *(shlex.quote(plain(part)) for part in (*parts[1:], *arguments))])
 
 
 def _option(name: str, value: str) -> tuple[str, ...]:

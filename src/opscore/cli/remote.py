@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import aiohttp
@@ -99,6 +101,16 @@ class Remote:
             return msgspec.json.decode(raw, type=Json) if raw else {}
         except (OpsCoreProblem, ServerUnreachable, msgspec.MsgspecError) as problem:
             raise refused(problem, source) from None
+
+    async def clock(self) -> datetime | None:
+        """What the server's clock shows, in whole seconds; None when it does not tell."""
+        try:
+            async with self._calls.open("GET", "//health", timeout=STREAM) as answer:
+                return parsedate_to_datetime(answer.headers["Date"])
+        except (KeyError, ValueError):
+            return None
+        except (OpsCoreProblem, ServerUnreachable) as problem:
+            raise refused(problem) from None
 
     async def events(self, path: str, after: int = 0) -> AsyncGenerator[int]:
         """The numbers of a server-sent event stream that come after `after`, until it ends.

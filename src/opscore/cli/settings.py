@@ -183,7 +183,7 @@ def apply_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     A config source in the sense of cyclopts. Raises `Stop` (usage) for a key that is not a setting
     and for a profile that the file does not have.
     """
-    table = _read_file()
+    table = read_file()
     profiles = cast("dict[str, dict[str, Any]]", table.pop("profile", {}))
     wanted = _given(arguments, "--profile")
     if wanted is not None:
@@ -193,7 +193,8 @@ def apply_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     _fill(app, commands, arguments, table, "")
 
 
-def _read_file() -> dict[str, Any]:
+def read_file() -> dict[str, Any]:
+    """The tables of `opscore.toml`; nothing when there is none. Raises `Stop` (usage)."""
     path = Path(SETTINGS_FILE)
     if not path.is_file():
         return {}

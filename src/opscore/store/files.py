@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def locate(url: str, unique: str) -> Location:
     """
     prefix = "sqlite:///"
     if not url.startswith(prefix) or len(url) == len(prefix):
+        shown = re.sub(r"(?<=//)[^/@]*@", "…@", url)  # it may hold a password
         raise StoreRefused(
-            f"cannot read the database URL {url!r}: this version knows sqlite:///FILE "
+            f"cannot read the database URL {shown!r}: this version knows sqlite:///FILE "
             "and sqlite:///:memory:"
         )
     rest = url[len(prefix) :]
