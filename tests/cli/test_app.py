@@ -41,6 +41,7 @@ EXISTING = {
     "approval": {"ls", "show", "approve", "reject"},
     "schedule": {"ls", "preview", "pause", "resume", "trigger"},
     "limit": {"ls"},
+    "debug": {"bundle", "open"},
     "key": {"create", "ls", "rotate", "revoke"},
     "audit": {"ls", "verify"},
 }

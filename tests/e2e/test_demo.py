@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_the_demo_does_what_it_says(tree: Path, tmp_path: Path) -> None:
     _check_report(Path(said["report"]), tree)
     _check_story(said, err)
     assert left_over(directory) == {}
-    _check_commands(said, tmp_path)
+    _check_commands(said, tmp_path, killed="kill -9 measurer" in err)
 
 
 def _check_report(report: Path, tree: Path) -> None:
@@ -122,8 +123,8 @@ def _check_story(said: dict[str, Any], err: str) -> None:
         assert said["retriedAfterSeconds"] >= 1
 
 
-def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
-    """The commands of the last screen, as they are printed, in a shell."""
+def _check_commands(said: dict[str, Any], tmp_path: Path, *, killed: bool) -> None:
+    """The commands of the last screen, as they are printed, in a shell; and what they lead to."""
     server, show, failed = said["commands"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = subprocess.Popen(
@@ -138,7 +139,8 @@ def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
     assert running.stdout is not None
     try:
         environment["OPSCORE_URL"] = running.stdout.readline().strip()
-        for command, text in ((show, "completed"), (failed, BROKEN[0])):
+
+        def run(command: str) -> str:
             ran = subprocess.run(
                 command,
                 shell=True,
@@ -148,12 +150,54 @@ def _check_commands(said: dict[str, Any], tmp_path: Path) -> None:
                 text=True,
                 check=False,
             )
-            assert ran.returncode == 0, ran.stderr
-            assert text in ran.stdout
+            assert ran.returncode == 0, (command, ran.stderr)
+            return ran.stdout
+
+        assert BROKEN[0] in run(failed)
+        _find_the_broken_file(run, show)
+        _find_the_killed_measurer(run, show, killed=killed)
     finally:
         running.kill()
         running.wait(30)
         running.stdout.close()
+
+
+def _find_the_broken_file(run: Callable[[str], str], show: str) -> None:
+    """Two commands: the session names every file that failed, the task says all about one."""
+    session = run(show)
+    for broken in BROKEN:
+        assert f"fatal: {broken} does not parse: line 1: invalid syntax" in session
+    task = run(next_command(session, "why it failed"))
+    assert any(f'"file": "{broken}"' in task for broken in BROKEN)
+    assert "does not parse: line 1" in task
+    assert "measurer" in task.partition("ATTEMPT")[2]
+
+
+def _find_the_killed_measurer(run: Callable[[str], str], show: str, *, killed: bool) -> None:
+    """Three commands: the session says who was lost, its warnings with what, the task who went on."""
+    session = run(show)
+    assert ("agent_lost: no sign of life from instance measurer-" in session) == killed
+    if not killed:
+        return  # the tree was too small for it, as the demo said
+    said = run(next_command(session, "what was said"))
+    lost = next(line for line in said.splitlines() if "error=agent_lost" in line)
+    instance = lost.split("from instance ")[1].split()[0]
+    task = lost.split("task=tsk_")[1].split()[0]
+    program = show.partition(" session show")[0]
+    first, *_, last = [
+        line.split()
+        for line in run(f"{program} task show tsk_{task}").splitlines()
+        if " measurer" in line
+    ][:2]
+    assert first[:4] == ["1", "measurer", instance, first[3]]
+    assert first.count("failed") == 1 and instance not in last
+    assert last[0] == "2"
+
+
+def next_command(screen: str, what: str) -> str:
+    """The command that a screen offers for something, as it stands there."""
+    (line,) = [line for line in screen.partition("\nnext\n")[2].splitlines() if what in line]
+    return line.partition(what)[2].strip()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

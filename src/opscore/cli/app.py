@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "task": ("opscore.cli.task:app", "Tasks: enqueue, read, repeat by hand."),
     "event": ("opscore.cli.event:event", "Show what happened to sessions and agents; follow it."),
     "log": ("opscore.cli.log:app", "Show what agents and the server said; search it."),
+    "debug": ("opscore.cli.debug:app", "Debug bundles: a session in one file."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
     "audit": ("opscore.cli.audit:app", "The audit: who changed what by order."),

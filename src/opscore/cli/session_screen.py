@@ -62,7 +62,13 @@ async def read(server: Remote, session: str) -> Reading:
 
 
 def lines(reading: Reading) -> Iterator[str]:
-    """The screen."""
+    """The screen: the session, and what to type next."""
+    yield from about(reading)
+    yield from next_lines(_next(reading))
+
+
+def about(reading: Reading) -> Iterator[str]:
+    """What there is to say of the session."""
     session = reading.session
     yield from fields(_head(session))
     made_good = session["status"] == "completed"
@@ -76,7 +82,6 @@ def lines(reading: Reading) -> Iterator[str]:
     yield from short_block("input", session.get("input"))
     if session.get("output") is not None:
         yield from short_block("output", session["output"])
-    yield from next_lines(_next(reading))
 
 
 def _head(session: Json) -> list[tuple[str, object]]:

@@ -157,6 +157,7 @@ _ATTEMPTS: Columns = [
     ("INSTANCE", "instanceId"),
     ("TOOK", lambda row: took(row.get("startedAt"), row.get("endedAt"))),
     ("OUTCOME", lambda row: row.get("outcome") or "running"),
+    ("HTTP", "httpStatus"),
     ("COST", lambda row: cost(row["usage"]) if row.get("usage") else None),
     ("ERROR", _error),
 ]

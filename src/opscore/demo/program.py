@@ -17,7 +17,7 @@ def program() -> str:
             return "opscore"
         return _from_here(name.absolute())
     if name.name == "__main__.py" and "opscore" in {name.parent.name, name.parent.parent.name}:
-        return f"{_from_here(Path(sys.executable))} -m opscore"
+        return f"{shlex.quote(sys.executable)} -m opscore"
     return "opscore"
 
 
