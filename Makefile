@@ -15,7 +15,7 @@ ARGS :=
 help: ## This list
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  %-9s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: $(VENV)/.ready-dev ## Make .venv with everything: the product, the tests, the checks
@@ -63,6 +63,10 @@ bench: $(VENV)/.ready-dev ## Measure (minutes): throughput, latency, memory
 .PHONY: docs
 docs: $(VENV)/.ready-dev ## Write the generated parts of docs/
 	@$(BIN)/python -m tools.generate
+
+.PHONY: recording
+recording: $(VENV)/.ready-dev ## Record the terminal session of the README anew
+	@$(BIN)/python -m tools.recording
 
 .PHONY: build
 build: $(VENV)/.ready-dev ## Build the wheel and the source archive into dist/

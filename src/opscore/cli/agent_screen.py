@@ -13,6 +13,7 @@ from opscore.cli.screen import (
     Json,
     complaints,
     failed_lines,
+    filled,
     heading,
     may_read,
     short_block,
@@ -59,7 +60,7 @@ def lines(reading: Reading) -> Iterator[str]:
     yield from heading("failed last", failed)
     yield from complaints(reading.records)
     if reading.running:
-        yield from ("", *table(reading.running, _RUNNING))
+        yield from ("", *table(reading.running, filled(reading.running, _RUNNING)))
     if instances := agent.get("instances"):
         yield from ("", *table(instances, _INSTANCES))
     yield from ("", *fields(_facts(agent)))

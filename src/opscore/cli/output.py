@@ -100,14 +100,15 @@ def print_one(value: Row, view: Callable[[Row], Iterable[str]], form: OutputForm
 
 def table(rows: Iterable[Row], columns: Columns) -> list[str]:
     """Aligned columns under headings; on a terminal cut to its width, with states in colour."""
-    body = [[_cell(_shown_of(row, what)) for _, what in columns] for row in rows]
+    body = [[_cell(shown_of(row, what)) for _, what in columns] for row in rows]
     cells = [[heading for heading, _ in columns], *body]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     return [_line(row, widths, limit) for row in cells]
 
 
-def _shown_of(row: Row, what: str | Callable[[Row], object]) -> object:
+def shown_of(row: Row, what: str | Callable[[Row], object]) -> object:
+    """What a column shows of a row; None: nothing."""
     return row.get(what) if isinstance(what, str) else what(row)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 from opscore.cli.exits import Stop
-from opscore.cli.output import encode, plain
+from opscore.cli.output import Columns, encode, plain, shown_of
 from opscore.cli.times import ago
 
 Json = dict[str, Any]
@@ -95,6 +95,11 @@ def heading(title: str, lines: Iterable[str]) -> list[str]:
     """Lines under a title; nothing when there are none."""
     shown = list(lines)
     return ["", title, *shown] if shown else []
+
+
+def filled(rows: Sequence[Json], columns: Columns) -> Columns:
+    """The columns in which any row has something: the others take the room of those that count."""
+    return [one for one in columns if any(shown_of(row, one[1]) is not None for row in rows)]
 
 
 def step_of(task: Any) -> str:

@@ -16,6 +16,7 @@ from opscore.cli.screen import (
     complaints,
     error_words,
     failed_lines,
+    filled,
     fold,
     heading,
     may_read,
@@ -118,7 +119,7 @@ def _steps(session: Json) -> list[str]:
         shown = (loud or every)[:STEPS_SHOWN]
     rest = len(every) - len(shown)
     told = [f"… {rest} more steps; -o json has all"] if rest else []
-    return [*table(shown, _STEPS), *told] if shown else []
+    return [*table(shown, filled(shown, _STEPS)), *told] if shown else []
 
 
 def _facts(session: Json) -> list[tuple[str, object]]:

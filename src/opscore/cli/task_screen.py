@@ -12,6 +12,7 @@ from opscore.cli.output import Columns, fields, plain, table
 from opscore.cli.screen import (
     Json,
     error_words,
+    filled,
     fold,
     heading,
     may_read,
@@ -104,7 +105,11 @@ def _attempts(task: Json, names: dict[str, str]) -> list[str]:
         for one in every[-ATTEMPTS_SHOWN:]
     ]
     more = len(every) - len(shown)
-    return ["", *([f"… {more} earlier attempts"] if more else []), *table(shown, _ATTEMPTS)]
+    return [
+        "",
+        *([f"… {more} earlier attempts"] if more else []),
+        *table(shown, filled(shown, _ATTEMPTS)),
+    ]
 
 
 def _said(answer: Json | str) -> Iterator[str]:
