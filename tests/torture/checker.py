@@ -37,6 +37,7 @@ from tests.torture.rules_work import (
     journal_has_no_gap,
     nothing_before_its_time,
     one_completion,
+    steps_follow_their_template,
 )
 
 Rule: TypeAlias = Callable[[Evidence], Iterator[str]]
@@ -48,6 +49,7 @@ RULES: Sequence[Rule] = (
     same_key_same_answer,
     journal_has_no_gap,
     graph_is_kept,
+    steps_follow_their_template,
     one_completion,
     budget_is_kept,
     nothing_before_its_time,

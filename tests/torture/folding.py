@@ -43,6 +43,7 @@ TASK_GRAPH = {
 }
 ENDED = frozenset({"completed", "error", "cancelled"})
 TASK_ENDED = frozenset({"completed", "failed", "cancelled"})
+STEP_ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "compensated"})
 OVER = frozenset({"task.completed", "task.retried", "task.released", "task.failed"}) | {
     "task.cancelled"
 }
@@ -170,6 +171,11 @@ class Session:
         step.late = self.stopping if step.status == "pending" else step.late
         step.status = status
 
+    def _finish(self, name: str, status: str) -> None:
+        if self._step(name).status == status:
+            self.faults.append(f"step {name} of {self.session_id} is {status} a second time")
+        self._move(name, status)
+
     def _cancel_open(self) -> None:
         for name, step in self.steps.items():
             if step.status in {"running", "waiting"}:
@@ -186,20 +192,20 @@ class Session:
 
     def _done(self, data: Mapping[str, Any], name: str) -> None:
         if data["ends_step"]:
-            self._move(name, "completed")
+            self._finish(name, "completed")
 
     def _step_expanded(self, data: Mapping[str, Any]) -> None:
         self._step(data["step"]).expanded = True
         self._move(data["step"], "running")
 
     def _step_skipped(self, data: Mapping[str, Any]) -> None:
-        self._move(data["step"], "skipped")
+        self._finish(data["step"], "skipped")
 
     def _step_completed(self, data: Mapping[str, Any]) -> None:
-        self._move(data["step"], "completed")
+        self._finish(data["step"], "completed")
 
     def _step_failed(self, data: Mapping[str, Any]) -> None:
-        self._move(data["step"], "failed")
+        self._finish(data["step"], "failed")
 
     def _step_compensating(self, _: Mapping[str, Any]) -> None:
         if not self.compensating:
@@ -225,7 +231,7 @@ class Session:
             self._move(data["step"], "running")
 
     def _signal_taken(self, data: Mapping[str, Any]) -> None:
-        self._move(data["step"], "completed")
+        self._finish(data["step"], "completed")
 
     def _item_failed(self, data: Mapping[str, Any]) -> None:
         self._done(data, data["step"])

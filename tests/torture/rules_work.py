@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.torture.evidence import Database, Event, Evidence, Record
-from tests.torture.folding import ENDED, TASK_ENDED, Session
+from tests.torture.folding import ENDED, STEP_ENDED, TASK_ENDED, Session
 
 DEFAULT_ATTEMPTS = 3
 
@@ -35,6 +36,51 @@ def graph_is_kept(evidence: Evidence) -> Iterator[str]:
     """Sessions, steps and tasks move along the declared graph only."""
     for session in folded(evidence.database).values():
         yield from session.faults
+
+
+def steps_follow_their_template(evidence: Evidence) -> Iterator[str]:
+    """A step begins when its needs have ended as it asks, and is skipped for a reason only."""
+    sessions: dict[str, Session] = {}
+    starts: dict[str, Event] = {}
+    for event in evidence.database.events:
+        session = sessions.setdefault(event.session, Session(event.session))
+        start = starts.setdefault(event.session, event)
+        name = event.data.get("step", "")
+        before = session.steps[name].status if name in session.steps else "pending"
+        if name and before == "pending" and event.data.get("member", 0) >= 0:
+            step = _template(evidence.database, start)["steps"][name]
+            fault = _fault(session, step, event, start.data["input"])
+            if fault:
+                yield f"step {name} of {event.session}: {fault}"
+        session.fold(event)
+
+
+def _fault(session: Session, step: Record, event: Event, given: Any) -> str | None:
+    """Why the step should not take this first event of its, if it should not."""
+    needs = step.get("needs", [])
+    ended = [session.steps[n].status if n in session.steps else "pending" for n in _listed(needs)]
+    failed = any(status in {"failed", "cancelled"} for status in ended)
+    asked = _CONDITION.fullmatch(step.get("if", ""))
+    wanted = asked is None or bool(given.get(asked[1]))
+    if event.type == "step.skipped":
+        idle = step.get("when") == "failed" and not failed
+        return None if session.stopping or idle or not wanted else "skipped without a reason"
+    if event.type in {"step.failed", "step.cancelled"}:
+        return None
+    if any(status not in STEP_ENDED for status in ended):
+        return f"it began when its needs were {ended}"
+    if step.get("when", "completed") == "completed" and failed:
+        return "it began although one of its needs failed"
+    if step.get("when") == "failed" and not failed:
+        return "it began although none of its needs failed"
+    return None if wanted else "it began although its condition is false"
+
+
+_CONDITION = re.compile(r"\$\{\{ input\.(\w+) \}\}")
+
+
+def _listed(needs: str | list[str]) -> list[str]:
+    return [needs] if isinstance(needs, str) else needs
 
 
 def one_completion(evidence: Evidence) -> Iterator[str]:

@@ -15,6 +15,7 @@ DATA: dict[str, dict[str, Any]] = {
         "namespace": "default",
         "workflow": "w",
         "template_version": "1",
+        "input": {},
         "context": {"mark": "m1"},
         "parent": None,
         "cause": None,

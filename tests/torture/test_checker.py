@@ -80,6 +80,44 @@ def attempt_out_of_turn(s: Story) -> None:
     change(s, 6, attempt=3)
 
 
+def needing(s: Story, status: str, **step: object) -> None:
+    steps = {"work": {}, "then": {"needs": "work", **step}}
+    s.database.templates["default", "w", "1"] = {"steps": steps}
+    s.event("session.started", 30, "ses_b", input={"go": False})
+    if status:
+        s.event(f"step.{status}", 30, "ses_b", step="work")
+
+
+def began_before_its_needs(s: Story) -> None:
+    needing(s, "")
+    s.event("task.created", 31, "ses_b", task_id=T2, step="then")
+
+
+def began_after_a_failure(s: Story) -> None:
+    needing(s, "failed")
+    s.event("task.created", 31, "ses_b", task_id=T2, step="then")
+
+
+def began_without_a_failure(s: Story) -> None:
+    needing(s, "completed", when="failed")
+    s.event("task.created", 31, "ses_b", task_id=T2, step="then")
+
+
+def began_against_its_condition(s: Story) -> None:
+    needing(s, "completed", **{"if": "${{ input.go }}"})
+    s.event("task.created", 31, "ses_b", task_id=T2, step="then")
+
+
+def skipped_for_nothing(s: Story) -> None:
+    needing(s, "completed")
+    s.event("step.skipped", 31, "ses_b", step="then")
+
+
+def step_ended_twice(s: Story) -> None:
+    needing(s, "completed")
+    s.event("step.completed", 31, "ses_b", step="work")
+
+
 def completed_twice(s: Story) -> None:
     s.event("task.completed", 22, attempt=2)
 
@@ -237,7 +275,11 @@ WRONGS: dict[str, list[Wrong]] = {
     "once_per_key": [second_session, twice_the_signal],
     "same_key_same_answer": [other_answer],
     "journal_has_no_gap": [gap, no_row],
-    "graph_is_kept": [off_the_graph, attempt_out_of_turn],
+    "graph_is_kept": [off_the_graph, attempt_out_of_turn, step_ended_twice],
+    "steps_follow_their_template": [
+        *(began_before_its_needs, began_after_a_failure, began_without_a_failure),
+        *(began_against_its_condition, skipped_for_nothing),
+    ],
     "one_completion": [completed_twice, completed_by_the_older],
     "budget_is_kept": [too_many_failures],
     "nothing_before_its_time": [before_its_time, waited_too_little],

@@ -93,7 +93,7 @@ TEMPLATES = [
             "ship": {"needs": "review", "capability": "work", "timeout": "8s", "retry": RETRY},
         },
     ),
-    _template("long", {"long": {"capability": "work", "with": {"seconds": 60}, "retry": RETRY}}),
+    _template("long", {"long": {"capability": "other", "with": {"seconds": 60}, "retry": RETRY}}),
 ]
 
 STARTED = ("chain", "chain", "fan", "patient", "saga", "limited", "family", "asks")

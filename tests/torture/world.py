@@ -72,10 +72,11 @@ class World:
             (Streaming, "streamer", 2, 1),
             (Polling, "poller", 1, 2),
         ]
+        fails = self._chance.choice((0.05, 0.15, 0.6))
         return [
             kind(
                 *(self.network, Random(self._chance.getrandbits(64)), self.ledger),
-                *(name, number, slots, Habits()),
+                *(name, number, slots, Habits(fails=fails)),
             )
             for kind, name, number, slots in kinds
         ]
@@ -161,9 +162,15 @@ class World:
     async def _meddle(self) -> None:
         """Faults that come from outside of the server."""
         acts = [self._freeze, self._kill_agent, self._part, self._fill_disk, self._restart]
+        acts += [self._jump]
         while True:
             await asyncio.sleep(self._chance.random() * 5)
             await self._chance.choice(acts)()
+
+    async def _jump(self) -> None:
+        """The wall clock is set while the server runs: that must move no deadline."""
+        self.faults["clock jumps"] += 1
+        self._time.skew = self._chance.randrange(-HOUR, HOUR)
 
     async def _freeze(self) -> None:
         self.faults["zombies"] += 1
@@ -203,7 +210,7 @@ class World:
         self.network.weather.calm_down()
         self.network.apart.clear()
         skews = [int(r["offset"]) for r in self.journal if r["did"] == "life"]
-        self._time.skew = max(skews)
+        self._time.skew = max(skews)  # what a life before has set for a time is due then
         life = self.network.life
         if life is not None:
             life.kill()
