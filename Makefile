@@ -52,6 +52,10 @@ check: $(VENV)/.ready-dev ## Format, lint, types, import rules, tidiness, genera
 fuzz: $(VENV)/.ready-dev ## Send a real server, and the reader of templates, what nobody should (ARGS="--seconds 60")
 	@$(BIN)/python -m tools.fuzz $(ARGS)
 
+.PHONY: torture
+torture: $(VENV)/.ready-dev ## Show that nothing is lost under faults (hours; ARGS="--dose ci": minutes)
+	@$(BIN)/python -m tests.torture.run $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.ready-dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

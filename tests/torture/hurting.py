@@ -23,7 +23,7 @@ from random import SystemRandom
 from tests.torture.checker import Violation
 from tests.torture.disk import fill_up, small_disk
 from tests.torture.field import LEASE_SECONDS, Field
-from tests.torture.partition import Forbidden, Street, street
+from tests.torture.partition import GONE, NARROW, Forbidden, Street, street
 
 CLIENTS = 3
 PAUSE = 0.3
@@ -71,11 +71,11 @@ def parted(way: Street) -> Callable[[Field, int], Awaitable[str]]:
 
     async def part(field: Field, cycles: int) -> str:
         for number in range(cycles):
-            way.spoil(*(("loss", "100%") if number % 2 == 0 else ("loss", "30%", "delay", "200ms")))
+            way.spoil(*(GONE if number % 2 == 0 else NARROW))
             await asyncio.sleep(LEASE_SECONDS * (0.5 + 2 * field.chance.random()))
             way.mend()
             await asyncio.sleep(1 + field.chance.random())
-        return "the network between server and agents was cut, or lost a third"
+        return "what the server sends to agents was lost, or most of it late"
 
     return part
 

@@ -14,7 +14,6 @@ import apsw
 
 import opscore.engine.cache as engine_cache
 import opscore.engine.clock as engine_clock
-import opscore.engine.engine as composition
 from opscore.channels.instance import InstanceStream, Terms
 from opscore.core.access import Principal
 from opscore.core.errors import OpsCoreError
@@ -24,6 +23,7 @@ from opscore.engine.clock import SystemClock
 from opscore.engine.engine import Engine
 from opscore.engine.logs import Logs
 from opscore.engine.settings import Settings
+from opscore.engine.writer import Writer
 from opscore.store.sqlite import SqliteStore
 from opscore.templates import read_template
 from opscore.wire.base import Problem
@@ -37,14 +37,12 @@ ADA = Actor("operator", "ada")
 WORKER = Principal(Actor("agent", "any"), "default", frozenset())
 
 
-class Mute(Logs):
+def _start_nothing(_: Logs) -> None:
     """Log records promise nothing and have a thread of their own: here they are not kept."""
 
-    def start(self) -> None:
-        """Begin nothing."""
 
-    async def close(self) -> None:
-        """End nothing."""
+async def _end_nothing(_: Logs) -> None:
+    """See above."""
 
 
 class Time:
@@ -70,8 +68,21 @@ BEGAN = 1_700_000_000_000_000
 def simulate_time(time: Time) -> None:
     """Let the product's one reader of time read this one, and keep no log records."""
     cast("Any", engine_clock).time = time
-    cast("Any", composition).Logs = Mute
+    cast("Any", Logs).start = _start_nothing
+    cast("Any", Logs).close = _end_nothing
     cast("Any", engine_cache).read_template = _read_once
+
+
+REPLACED: tuple[tuple[object, str], ...] = (
+    *((engine_clock, "time"), (engine_cache, "read_template")),
+    *((Logs, "start"), (Logs, "close"), (Writer.__init__, "__defaults__")),
+)
+"""What `simulate_time` puts something else in the place of."""
+
+
+def overlap(batches: int) -> None:
+    """Let so many batches be under way at once, however few commands there are."""
+    cast("Any", Writer.__init__).__defaults__ = (((0, batches),),)
 
 
 @lru_cache(maxsize=1000)

@@ -45,13 +45,17 @@ class Stuck(Exception):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """`micros` is its time. Everything that happens on it follows from `chance`."""
+    """`micros` is its time. Everything that happens on it follows from `chance`.
+
+    `slow`: how often the disk takes its time.
+    """
 
     _ready: Any
     _scheduled: Any
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, slow: float = 0.02) -> None:
         super().__init__()
+        self._slow = slow
         self.micros = 0
         self._chance = chance
         self._busy_until: dict[Executor | None, int] = {}
@@ -128,7 +132,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _delay(self) -> int:
         """Mostly a fraction of a millisecond; now and then the disk takes its time."""
-        if self._chance.random() < 0.02:
+        if self._chance.random() < self._slow:
             return self._chance.randrange(300_000)
         return self._chance.randrange(20, 800)
 

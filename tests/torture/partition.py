@@ -13,6 +13,11 @@ class Forbidden(Exception):
     """The machine does not allow it; the text says what, and why it matters."""
 
 
+GONE = ("blackhole",)
+NARROW = ("tbf", "rate", "24kbit", "burst", "1540", "latency", "300ms")
+"""Nothing passes; so little passes that most is late or lost."""
+
+
 @dataclass(frozen=True)
 class Street:
     """Agents run `inside` (words before their command) and reach the server at `address`."""
@@ -22,8 +27,8 @@ class Street:
     card: str
 
     def spoil(self, *how: str) -> None:
-        """Let messages be lost or late, as tc's netem has it."""
-        _must("tc", "qdisc", "replace", "dev", self.card, "root", "netem", *how)
+        """Let what the server sends be lost or late, by a queueing discipline of tc(8)."""
+        _must("tc", "qdisc", "replace", "dev", self.card, "root", *how)
 
     def mend(self) -> None:
         """All is well again."""
@@ -53,8 +58,11 @@ def street() -> Generator[Street]:
         inside = ("ip", "netns", "exec", space)
         _must(*inside, "ip", "addr", "add", f"{net}.2/24", "dev", there)
         _must(*inside, "ip", "link", "set", there, "up")
-        _must("tc", "qdisc", "replace", "dev", here, "root", "netem", "delay", "0ms")
-        yield Street(f"{net}.1", inside, here)
+        way = Street(f"{net}.1", inside, here)
+        for how in (GONE, NARROW):
+            way.spoil(*how)
+        way.mend()
+        yield way
     finally:
         for command in (("ip", "link", "del", here), ("ip", "netns", "del", space)):
             subprocess.run(command, capture_output=True, check=False)

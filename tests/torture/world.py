@@ -16,14 +16,14 @@ from tests.torture.agents import Habits, Instance, Streaming
 from tests.torture.awaits import points
 from tests.torture.clients import Client
 from tests.torture.evidence import Record
-from tests.torture.life import Doom, Life, Time, simulate_time
+from tests.torture.life import Doom, Life, Time, overlap, simulate_time
 from tests.torture.loop import SECOND, SimulatedLoop
 from tests.torture.network import Network, Weather
 from tests.torture.pollers import Polling
 
 HOUR = 3600 * SECOND
 LEASE = 4.0
-FAULTY_SECONDS = 15.0
+FAULTY_SECONDS = 10.0
 CALM_SECONDS = 300.0
 _POSITION = """select max((select coalesce(max(position), 0) from events),
 (select coalesce(max(position), 0) from agent_events))"""
@@ -46,6 +46,7 @@ class World:
         self._calm = False
         self._time = Time(loop)
         simulate_time(self._time)
+        overlap(chance.choice((1, 2, 4)))
         self._settings = Settings(
             lease_seconds=LEASE, cancel_grace_seconds=4.0, offline_after_seconds=12.0
         )
