@@ -124,6 +124,7 @@ class FakeServer:
         self.stale: list[tuple[str, int]] = []
         self.payload_limit = 262_144
         self.heartbeat_seconds = 5.0
+        self.lease_seconds = 15.0
         self.url = ""
         self._answers: dict[tuple[str, str], Answer] = {
             ("POST", f"{BASE}/agent"): self._register,
@@ -145,7 +146,7 @@ class FakeServer:
     def welcome(self, stale: list[tuple[str, int]] | None = None) -> Welcome:
         return Welcome(
             agent_id="agt_1",
-            lease_seconds=15,
+            lease_seconds=self.lease_seconds,
             heartbeat_seconds=self.heartbeat_seconds,
             payload_limit=self.payload_limit,
             stale=stale or [],

@@ -12,7 +12,7 @@ import pytest
 
 from opscore.sdk import Agent, Cancelled, OpsCoreProblem, Task
 from opscore.wire.base import Problem
-from opscore.wire.stream import Cancel, Draining, Log, Progress, Refused, Settle, Stale
+from opscore.wire.stream import Cancel, Draining, Heartbeat, Log, Progress, Refused, Settle, Stale
 from tests.sdk.conftest import FakeServer, attempt_of, problem_answer
 
 Serving = Callable[[Agent], Any]
@@ -46,6 +46,17 @@ async def test_it_registers_with_schemas_then_works(
     assert schema["required"] == ["left"]
     assert schema["properties"]["right"] == {"type": "integer", "default": 2}
     assert schema["additionalProperties"] is False
+
+
+async def test_an_idle_agent_is_heard_on_its_connection(
+    server: FakeServer, serving: Serving, agent: Agent
+) -> None:
+    """Else the server, which drops whom it does not hear, would part with it again and again."""
+    server.lease_seconds = 0.02
+    async with serving(agent):
+        link = await server.link()
+        for _ in range(3):
+            assert (await link.receive(Heartbeat)).attempts == []
 
 
 async def test_what_is_ready_in_one_turn_travels_in_one_message(

@@ -19,6 +19,7 @@ from opscore.wire.stream import (
     Drain,
     Draining,
     FromAgent,
+    Heartbeat,
     Hello,
     Refused,
     ServerMessage,
@@ -65,7 +66,7 @@ class Conversation:
         self._attempts.resend()
         welcomed(welcome)
         async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._write())
+            writer = group.create_task(self._write(welcome.lease_seconds))
             try:
                 return await self._read()
             finally:
@@ -123,10 +124,18 @@ class Conversation:
             return f"connection broken: {message.data}"
         return "connection lost"
 
-    async def _write(self) -> None:
+    async def _write(self, quiet: float) -> None:
+        """Send what there is, and a sign of life where there is nothing for `quiet` seconds.
+
+        Heartbeats go another way, and a server drops a connection on which it hears nothing.
+        """
         try:
             while True:
-                await self._outbox.filled()
+                try:
+                    async with asyncio.timeout(quiet):
+                        await self._outbox.filled()
+                except TimeoutError:
+                    await self._send(Heartbeat())
                 await self._flush()
         except (aiohttp.ClientError, OSError) as error:
             logger.debug("cannot send: %s", error)
