@@ -115,6 +115,20 @@ ENGINE = (
     ),
     Panel("Followers of live events", (("sum(opscore_feed_subscribers)", "followers"),)),
     Panel("Followers dropped", ((rate("opscore_feed_drops_total"), "dropped"),), "ops"),
+    Panel(
+        "Spans exported",
+        ((rate("opscore_exported_spans_total"), "spans"),),
+        "ops",
+    ),
+    Panel(
+        "Telemetry lost",
+        (
+            (rate("opscore_logs_dropped_total"), "log records"),
+            (rate("opscore_export_drops_total", "reason"), "sessions not exported: {{reason}}"),
+        ),
+        "ops",
+        about="Work is not affected: opscore doctor says why.",
+    ),
     Panel("Versions", (("count by (version) (opscore_build_info)", "{{version}}"),), kind="stat"),
 )
 ERRORS = (

@@ -23,6 +23,7 @@ from opscore.api.settings import ServerSettings
 from opscore.engine.engine import Engine
 from opscore.engine.settings import Settings
 from opscore.outgoing.addresses import Rules
+from opscore.telemetry.otlp.target import Target
 
 KEY = "a-key-for-tests-that-is-long-enough-0123"
 BASE = "/v1/opscore"
@@ -105,10 +106,11 @@ async def serving(
     headers: dict[str, str] | None = None,
     rules: Rules | None = None,
     database: str = "sqlite:///:memory:",
+    export: Target | None = None,
 ) -> AsyncGenerator[Site, None]:
     """Serve over a new engine until the block ends; then the stop must be graceful."""
-    outgoing = Settings(outgoing=rules or Rules())
-    engine = await Engine.open(database, settings=outgoing)
+    given = Settings(outgoing=rules or Rules(), export=export)
+    engine = await Engine.open(database, settings=given)
     listener = listen("127.0.0.1", 0)
     up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     made: list[Application] = []

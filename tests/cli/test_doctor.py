@@ -192,3 +192,30 @@ def test_sizes(count: int, text: str) -> None:
 
 def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert checks.nearest(tmp_path / "a" / "b") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("part", "told", "wanted"),
+    [
+        ("export", {"problem": None, "waiting": 1, "dropped": 0}, ("ok", "http://c:4318")),
+        (
+            "export",
+            {"problem": "no answer", "waiting": 4, "dropped": 2},
+            ("warn", "4 sessions wait"),
+        ),
+        ("export", {"problem": None, "waiting": 0, "dropped": 9}, ("warn", "9 were not exported")),
+        ("callbacks", {"problem": None, "waiting": 0}, ("ok", "0 callbacks wait")),
+        ("callbacks", {"problem": "1 receivers", "waiting": 3}, ("warn", "3 callbacks wait")),
+        ("hooks", {"problem": None, "waiting": 0}, ("ok", "none failed")),
+        ("hooks", {"problem": "notify: KeyError", "waiting": 0}, ("warn", "notify: KeyError")),
+    ],
+)
+def test_parts_that_are_not_well_are_named(
+    server: FakeServer, opscore: Command, part: str, told: Any, wanted: tuple[str, str]
+) -> None:
+    server.on("GET /openapi.json", {"info": {"version": "9"}})
+    server.on("GET /agent", {"agents": [], "nextCursor": None})
+    told = {"endpoint": "http://c:4318", **told} if part == "export" else told
+    server.on("GET /ready", {"ready": True, "reasons": [], part: told})
+    (found,) = [one for one in opscore("doctor", "--json").json if one["check"] == part]
+    assert (found["level"], wanted[1] in found["found"]) == (wanted[0], True)

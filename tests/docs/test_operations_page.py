@@ -20,7 +20,7 @@ from tests.docs.conftest import Run
 from tests.docs.pages import ROOT, page
 
 OPERATIONS, CLI = page("docs/operations.md"), page("docs/cli.md")
-READ = re.compile(r'(?:env_var="|environ\.get\("|environ\[")(OPSCORE_\w+)"')
+READ = re.compile(r'(?:env_var=\(?"|environ\.get\("|environ\[")(OPSCORE_\w+)"')
 
 
 def test_the_settings_are_those_that_are_read() -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from opscore.core.errors import Invalid
+from opscore.engine.records import PartState
 from opscore.engine.tools import StartRequest
 from opscore.outgoing.addresses import LOOPBACK, Rules
 from opscore.store.rows import CallbackRow
@@ -81,6 +82,28 @@ async def test_what_is_refused_is_tried_again_under_the_same_id() -> None:
         assert waiting.due > w.clock.now()
         assert (await becomes(w, session, "delivered")).tries == 2
         assert len({h.headers["webhook-id"] for h in there.heard}) == 1
+
+
+async def test_a_receiver_that_is_down_is_named_with_how_many_wait() -> None:
+    answers = [500]
+
+    def answer(_: Heard) -> Said:
+        return web.Response(status=answers[0])
+
+    async with whole(outgoing=RULES) as w, endpoint(answer) as there:
+        assert w.engine.callbacks.state == PartState(None, 0)
+        await w.apply(VALUE)
+        sessions = [await w.ops.start("t", callback=there.url) for _ in range(3)]
+        await there.got(3)
+        while w.engine.callbacks.state.problem is None or (await row(w, sessions[2])).tries == 0:
+            await w.calm()
+        told = w.engine.callbacks.state
+        assert told == PartState("1 receivers gave no good answer; they are tried again", 3)
+        assert w.engine.ready() == []
+        answers[0] = 200
+        for session in sessions:
+            await becomes(w, session, "delivered")
+        assert w.engine.callbacks.state == PartState(None, 0)
 
 
 async def test_it_is_given_up_visibly() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from opscore.core.types import AgentState
 from opscore.engine.lifecycle import AgentDetails
-from opscore.engine.records import EventRecord
+from opscore.engine.records import EventRecord, PartState
 from tests.engine.house import Ears, House
 
 SUMMARIZER = AgentDetails("summarizer", capabilities=("sum",))
@@ -147,3 +147,33 @@ async def test_without_hooks_a_commit_is_not_looked_at(house: House) -> None:
     (unit,) = house.commits
     house.hooks.committed(unit, 1)
     assert unit.after == []
+
+
+async def test_a_hook_that_raises_is_named_until_it_works_again(house: House) -> None:
+    broken, called = [True], asyncio.Event()
+
+    def plain(_: EventRecord) -> None:
+        if broken[0]:
+            raise ValueError("with a secret in it")
+
+    async def later(_: EventRecord) -> None:
+        called.set()
+        plain(_)
+
+    house.hooks.on("agent.registered", plain)
+    house.hooks.on("agent", later)
+    assert house.hooks.state == PartState(None, 0)
+    agent = await house.lifecycle.register_agent(SUMMARIZER)
+    await called.wait()
+    await asyncio.sleep(0)
+    told = house.hooks.state.problem or ""
+    assert told.count("ValueError") == 2 and "plain: " in told and "later: " in told
+    assert "secret" not in told
+    broken[0] = False
+    called.clear()
+    await house.lifecycle.deregister(agent.agent_id)
+    await called.wait()
+    await asyncio.sleep(0)
+    assert "later" not in (house.hooks.state.problem or "")
+    await house.lifecycle.register_agent(SUMMARIZER)
+    assert house.hooks.state == PartState(None, 0)

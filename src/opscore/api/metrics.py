@@ -33,6 +33,7 @@ async def metrics(call: Call) -> Reply:
         **await engine.gauges(call.namespace),
         m.FEED_FOLLOWERS: {(): float(engine.feed.followers)},
         m.FEED_DROPPED: {(): float(engine.feed.drops)},
+        m.LOGS_DROPPED: {(): float(engine.logs.state.dropped)},
         m.COMMITS_FAILED: {(): float(engine.commits_failed)},
         m.BUILD: {(__version__, platform.python_version()): 1.0},
     }

@@ -10,7 +10,14 @@ from opscore.api.route import BASE, Reply, Routes
 from opscore.api.schemas import SCHEMAS, published
 from opscore.channels.attempts import moment_or_none
 from opscore.core.errors import NotFound
-from opscore.wire.queries import AuditState, Health, LogStoreState, Readiness
+from opscore.wire.queries import (
+    AuditState,
+    ExportState,
+    Health,
+    LogStoreState,
+    PartState,
+    Readiness,
+)
 
 routes = Routes("system", base="")
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +42,14 @@ async def ready(call: Call) -> Reply:
         answer.audit = AuditState(checkpoint_at=moment_or_none(state.at), problem=state.problem)
     logs = call.engine.logs.state
     answer.logs = LogStoreState(problem=logs.problem, dropped=logs.dropped)
+    if (exporting := call.engine.exporting) is not None:
+        told, endpoint = exporting.state, exporting.target.endpoint
+        answer.export = ExportState(
+            endpoint=endpoint, problem=told.problem, waiting=told.waiting, dropped=told.dropped
+        )
+    callbacks, hooks = call.engine.callbacks.state, call.engine.hooks.state
+    answer.callbacks = PartState(problem=callbacks.problem, waiting=callbacks.waiting)
+    answer.hooks = PartState(problem=hooks.problem, waiting=hooks.waiting)
     body = _encode(answer)
     return Answer(503 if reasons else 200, body)
 

@@ -7,13 +7,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from opscore.cli.output import print_lines, say
-from opscore.cli.serve import LogLevel, Plan, checked_agentkit, rules, start
+from opscore.cli.serve import LogLevel, Plan, checked_agentkit, rules, start, target
 from opscore.cli.settings import (
     DEFAULT_PORT,
     DEFAULT_URL,
     DEV_DATABASE,
     AgentKitUrl,
     DatabaseUrl,
+    OtlpEndpoint,
+    OtlpHeaders,
+    OtlpSample,
     OutgoingAllow,
     Port,
     Profile,
@@ -35,6 +38,9 @@ def dev(
     webhook_secret: WebhookSecret = None,
     agentkit_url: AgentKitUrl = None,
     template_env: TemplateEnv = "",
+    otlp_endpoint: OtlpEndpoint = None,
+    otlp_headers: OtlpHeaders = "",
+    otlp_sample: OtlpSample = 1.0,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -64,6 +70,7 @@ def dev(
             workflows_dir,
             outgoing=rules(outgoing_allow, development=True),
             template_env=template_env,
+            export=target(otlp_endpoint, otlp_headers, otlp_sample),
             follow_folder=True,
             ready=_Greeting(url),
         )

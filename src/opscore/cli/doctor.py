@@ -146,7 +146,10 @@ async def _told(common: Common) -> list[Finding]:
     found = [skew(at, datetime.now(UTC))] if at is not None else []
     return found + [
         find(ready[name])
-        for name, find in (("agentkit", _agentkit), ("audit", _audit), ("logs", _logs))
+        for name, find in (
+            *(("agentkit", _agentkit), ("audit", _audit), ("logs", _logs)),
+            *(("export", _export), ("callbacks", _callbacks), ("hooks", _hooks)),
+        )
         if ready.get(name)
     ]
 
@@ -175,6 +178,40 @@ def _logs(told: Any) -> Finding:
             "logs", f"{dropped} records were dropped", "they came faster than they are kept"
         )
     return ok("logs", "every record was kept")
+
+
+def _export(told: Any) -> Finding:
+    """How the collector of spans is."""
+    from opscore.cli.checks import ok, warn
+
+    lost = f"{told['waiting']} sessions wait, {told['dropped']} were not exported"
+    if told["problem"] is not None:
+        todo = "start the collector, or correct OPSCORE_OTLP_ENDPOINT; it is tried again by itself"
+        return warn("export", f"{told['endpoint']}: {told['problem']}; {lost}", todo)
+    if told["dropped"]:
+        return warn("export", lost, "export fewer: OPSCORE_OTLP_SAMPLE")
+    return ok("export", f"spans go to {told['endpoint']}")
+
+
+def _callbacks(told: Any) -> Finding:
+    """How the receivers of callbacks are."""
+    from opscore.cli.checks import ok, warn
+
+    waiting = f"{told['waiting']} callbacks wait"
+    if told["problem"] is not None:
+        todo = "opscore log --grep callback; a session's own state is in `opscore session show`"
+        return warn("callbacks", f"{told['problem']}; {waiting}", todo)
+    return ok("callbacks", waiting)
+
+
+def _hooks(told: Any) -> Finding:
+    """How the hooks of a program that embeds the engine are."""
+    from opscore.cli.checks import ok, warn
+
+    if told["problem"] is not None:
+        todo = "opscore log --grep hook_failed says with what; the engine goes on"
+        return warn("hooks", told["problem"], todo)
+    return ok("hooks", "none failed the last time it was called")
 
 
 def _agentkit(told: Any) -> Finding:

@@ -34,6 +34,9 @@ from opscore.cli.settings import (
     LeaseSeconds,
     LogDays,
     LogMib,
+    OtlpEndpoint,
+    OtlpHeaders,
+    OtlpSample,
     OutgoingAllow,
     PayloadLimit,
     Port,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from opscore.core.logs import Retention
     from opscore.engine.engine import Engine
     from opscore.outgoing.addresses import Rules
+    from opscore.telemetry.otlp.target import Target
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], Parameter(help="From which level on to log.")
@@ -83,6 +87,9 @@ def serve(
     audit_checkpoint: AuditCheckpoint = None,
     log_days: LogDays = DEFAULT_LOG_DAYS,
     log_mib: LogMib = DEFAULT_LOG_MIB,
+    otlp_endpoint: OtlpEndpoint = None,
+    otlp_headers: OtlpHeaders = "",
+    otlp_sample: OtlpSample = 1.0,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -119,6 +126,7 @@ def serve(
     plan = Plan(settings, database_url, workflows_dir, lease_seconds, payload_limit)
     outgoing = rules(outgoing_allow)
     plan = replace(plan, outgoing=outgoing, template_env=template_env, log_retention=retention)
+    plan = replace(plan, export=target(otlp_endpoint, otlp_headers, otlp_sample))
     start(replace(plan, audit_checkpoint=_checked_checkpoint(audit_checkpoint, outgoing)))
 
 
@@ -134,6 +142,24 @@ def checked_agentkit(url: str | None) -> str | None:
     except OutgoingFailed as error:
         raise usage(str(error), "see OPSCORE_AGENTKIT_URL") from error
     return url
+
+
+def target(endpoint: str | None, headers: str, sample: float) -> Target | None:
+    """Where spans are exported to, if anywhere. Raises `Stop` (usage)."""
+    from opscore.outgoing.addresses import Rules
+    from opscore.outgoing.request import OutgoingFailed, checked_url
+    from opscore.telemetry.otlp.target import Target, headers_of
+
+    _check_bounds("the sample", sample, (0, 1), "(OPSCORE_OTLP_SAMPLE)")
+    if not endpoint:
+        return None
+    try:
+        checked_url(endpoint, Rules(trusted=True))
+        return Target(endpoint, headers_of(headers), sample)
+    except OutgoingFailed as error:
+        raise usage(str(error), "see OPSCORE_OTLP_ENDPOINT") from error
+    except ValueError as error:
+        raise usage(f"the headers of OTLP: {error}", "see OPSCORE_OTLP_HEADERS") from error
 
 
 def _checked_checkpoint(target: str | None, outgoing: Rules) -> str | None:
@@ -192,6 +218,7 @@ class Plan:
     template_env: str = ""
     audit_checkpoint: str | None = None
     log_retention: Retention | None = None
+    export: Target | None = None
     follow_folder: bool = False
     ready: Callable[[str], None] | None = None
 
@@ -251,6 +278,7 @@ async def _open(plan: Plan, folder: WorkflowFolder | None) -> Engine:
         template_env=allowed_env(plan.template_env),
         audit_checkpoint=plan.audit_checkpoint,
         log_retention=plan.log_retention or Retention(),
+        export=plan.export,
         development=plan.settings.development,
         outgoing=plan.outgoing or rules(""),
     )

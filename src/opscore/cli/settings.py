@@ -51,6 +51,9 @@ FILE_KEYS = frozenset(
         "audit_checkpoint",
         "log_days",
         "log_mib",
+        "otlp_endpoint",
+        "otlp_headers",
+        "otlp_sample",
     }
 )
 
@@ -118,6 +121,24 @@ LogDays = Annotated[
 ]
 LogMib = Annotated[
     int, Parameter(env_var="OPSCORE_LOG_MIB", help="How large their store may become, in MiB.")
+]
+OtlpEndpoint = Annotated[
+    str | None,
+    Parameter(
+        env_var=("OPSCORE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        help="A collector that is sent the spans of sessions that ended (OTLP over HTTP).",
+    ),
+]
+OtlpHeaders = Annotated[
+    str,
+    Parameter(
+        env_var=("OPSCORE_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+        help="What it is sent as headers, name=value,…; better set in the environment.",
+    ),
+]
+OtlpSample = Annotated[
+    float,
+    Parameter(env_var="OPSCORE_OTLP_SAMPLE", help="The share of traces it is sent, 0 to 1."),
 ]
 TemplateEnv = Annotated[
     str,

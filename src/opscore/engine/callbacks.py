@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 import structlog
@@ -23,7 +24,7 @@ from opscore.core.template import RetryPolicy
 from opscore.core.types import SECOND, SESSION_ENDED, Json, Micros, SessionStatus
 from opscore.engine.clock import Clock
 from opscore.engine.news import News
-from opscore.engine.records import SessionRecord
+from opscore.engine.records import PartState, SessionRecord
 from opscore.engine.unit import Means, Unit
 from opscore.engine.views import Views
 from opscore.engine.writer import Writer
@@ -41,6 +42,8 @@ AT_ONCE, AT_ONCE_PER_HOST = 64, 8
 GONE = 410
 LOOK_SECONDS = 1.0
 """How often a server looks whether it leads now."""
+LOOKED_AT = 1_000
+"""So many of what waits are looked at to say how it stands."""
 
 log = structlog.get_logger("opscore.callbacks")
 _encode = msgspec.json.Encoder().encode
@@ -88,6 +91,14 @@ class Callbacks:
         self._due: dict[str, Micros] = {}
         self._under_way = Counter[str]()
         self._something = asyncio.Event()
+
+    @property
+    def state(self) -> PartState:
+        """Whether receivers give no answer. They are not named: they are tenants' business."""
+        rows = (self._rows.get(session_id) for session_id in islice(self._due, LOOKED_AT))
+        failing = {_host(row) for row in rows if row is not None and row.error is not None}
+        problem = f"{len(failing)} receivers gave no good answer; they are tried again"
+        return PartState(problem if failing else None, len(self._due) + self._under_way.total())
 
     def check(self, url: str, pointer: str = "/callback/url") -> None:
         """Raises Invalid for what cannot be called."""

@@ -142,6 +142,8 @@ class Engine(Rooms):
                     every(self._clock, CHECKPOINT_SECONDS, self.audit.tend),
                 ):
                     group.create_task(loop)
+                if self.exporting is not None:
+                    group.create_task(self.exporting.run())
                 started.set()
                 await self._stop.wait()
                 self._writer.close()
@@ -239,12 +241,16 @@ class Engine(Rooms):
         while self._spawned:
             await asyncio.wait(self._spawned)
         await self.keys.write_uses()
+        if self.exporting is not None:
+            await self.exporting.close(drain_seconds)
         self.feed.close()
         self.hooks.close()
         self._stop.set()
         await asyncio.wait({running})
         await self.audit.tend(closing=True)
         await self.outgoing.close()
+        if self.exporting is not None:
+            await self.exporting.release()
         await self.logs.close()
         await self.store.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from opscore.engine.journal import public
-from opscore.engine.records import EventRecord
+from opscore.engine.records import EventRecord, PartState
 from opscore.engine.unit import Unit
 from opscore.store.rows import StoredEvent
 
@@ -18,6 +18,8 @@ Hook = Callable[[EventRecord], Awaitable[None] | None]
 
 AT_ONCE = 16
 WAITING_LIMIT = 10_000
+NAMED = 5
+"""So many hooks that are not well are named."""
 
 log = structlog.get_logger("opscore.hooks")
 
@@ -35,6 +37,8 @@ class Subscription:
         )
         self.waiting: deque[EventRecord] = deque()
         self.running = False
+        self.failure: str | None = None
+        """The class of what it raised the last time; None when that went well."""
 
     def wants(self, event_type: str) -> bool:
         """Whether the pattern is this type, a prefix of its words, or `*`."""
@@ -64,6 +68,16 @@ class Hooks:
         self._group: asyncio.TaskGroup | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._closed = asyncio.Event()
+
+    @property
+    def state(self) -> PartState:
+        """Which hooks raise, or are too slow, and how many events wait for hooks."""
+        broken = [f"{one.name}: {one.failure}" for one in self._subscriptions if one.failure]
+        slow = [
+            f"{one.name}: missed {one.missed} events" for one in self._subscriptions if one.missed
+        ]
+        problem = "; ".join([*broken, *slow][:NAMED])
+        return PartState(problem or None, sum(len(one.waiting) for one in self._subscriptions))
 
     def on(self, pattern: str, call: Hook) -> Subscription:
         """Call `call` with every event of a type.
@@ -114,7 +128,9 @@ class Hooks:
     def _call(self, subscription: Subscription, event: EventRecord) -> None:
         try:
             subscription.call(event)
-        except Exception:
+            subscription.failure = None
+        except Exception as error:
+            subscription.failure = type(error).__name__
             log.exception("hook_failed", **_said(subscription, event))
 
     def _start(self, subscription: Subscription) -> None:
@@ -136,7 +152,9 @@ class Hooks:
             result = subscription.call(event)
             if result is not None:
                 await result
-        except Exception:
+            subscription.failure = None
+        except Exception as error:
+            subscription.failure = type(error).__name__
             log.exception("hook_failed", **_said(subscription, event))
 
     async def run(self) -> None:

@@ -281,6 +281,14 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PartState:
+    """How a part is: what is wrong with it (None: nothing), and how much waits for it."""
+
+    problem: str | None
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class Paged(Generic[T]):
     """A page of records and where the next one begins."""
 

@@ -50,6 +50,11 @@ class Registry:
         """The agent with this id, whatever its namespace; aliases do not count."""
         return self._agents.get(agent_id)
 
+    def name_of(self, agent_id: str) -> str | None:
+        """The name of an agent; None when nobody knows it any more."""
+        agent = self.by_id(agent_id)
+        return None if agent is None else agent.agent_name
+
     def find(self, namespace: str, agent_id: str) -> Agent | None:
         """The agent with this id or alias in the namespace."""
         agent = self._agents.get(self._aliases.get((namespace, agent_id), agent_id))

@@ -17,6 +17,7 @@ from opscore.engine.clock import Clock
 from opscore.engine.debugging import Debugging
 from opscore.engine.dispatcher import Dispatcher
 from opscore.engine.explanations import Explanations
+from opscore.engine.exporting import Exporting
 from opscore.engine.feed import Feed
 from opscore.engine.following import Following
 from opscore.engine.gauges import Reading, gauges_of
@@ -108,6 +109,7 @@ class Rooms:
         self._operations = OperationLog(self.logs.put, registry)
         self.shipping = Shipping(self.logs.put, registry)
         self._registry = registry
+        self.exporting = self._new_exporting(chance)
         self.debugging = self._debugging()
         self._relay = Relay(store, self._writer, clock, chance.random)
         self._sweeper = self._new_sweeper(chance)
@@ -136,6 +138,18 @@ class Rooms:
         traces = Traces(self.store, self._views, self._registry, self.logs)
         return Debugging(
             self.store, self._writer, self.orchestration, self._explanations(), traces, self.logs
+        )
+
+    def _new_exporting(self, chance: random.Random) -> Exporting | None:
+        if self.settings.export is None:
+            return None
+        return Exporting(
+            self.settings.export,
+            self.store,
+            self._clock,
+            self.measures,
+            self._registry.name_of,
+            chance.random,
         )
 
     def _callbacks(self, chance: random.Random) -> Callbacks:
@@ -259,5 +273,7 @@ class Rooms:
         self._relay.committed(unit)
         self.callbacks.committed(unit)
         self._operations.committed(unit)
+        if self.exporting is not None:
+            self.exporting.committed(unit)
         self.feed.published(unit, first_position)
         self.hooks.committed(unit, first_position)

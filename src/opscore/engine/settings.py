@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from opscore.core.logs import Retention
 from opscore.core.types import SECOND, Micros
 from opscore.outgoing.addresses import Rules
+from opscore.telemetry.otlp.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Settings:
     `outgoing` says which addresses of agents and callbacks may be called. `template_env`: the
     environment variables that templates may read, None for one that is not set. `audit_checkpoint`:
     the file or the http(s) URL that is told every minute how far the audit has come.
-    `log_retention`: how long log records are kept, and how large their store may become.
+    `log_retention`: how long log records are kept, and how large their store may become. `export`:
+    the collector that is sent the spans of sessions that ended.
     """
 
     lease_seconds: float = 15.0
@@ -30,6 +32,7 @@ class Settings:
     template_env: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     audit_checkpoint: str | None = None
     log_retention: Retention = field(default_factory=Retention)
+    export: Target | None = None
 
     @property
     def lease(self) -> Micros:

@@ -73,7 +73,7 @@ class Traces:
         end = row.finished_at or now
         # On a thread: a trace of thousands of spans takes longer than the loop should stand still.
         trace = await asyncio.to_thread(
-            trace_of, row.session_id, journals, end, self._agent_name, received
+            trace_of, row.session_id, journals, end, self._registry.name_of, received
         )
         status = SessionStatus(row.status)
         truncated = truncated or len(received) == SPANS_READ
@@ -111,17 +111,13 @@ class Traces:
         match by:
             case "agent":
                 agent_id = row.agent_id or ""
-                return self._agent_name(agent_id) or agent_id
+                return self._registry.name_of(agent_id) or agent_id
             case "capability":
                 return row.target
             case "day":
                 return rfc3339(row.at)[:10]
             case "workflow":
                 return row.workflow
-
-    def _agent_name(self, agent_id: str) -> str | None:
-        agent = self._registry.by_id(agent_id)
-        return None if agent is None else agent.agent_name
 
     async def _family(
         self, session_id: str

@@ -110,6 +110,18 @@ FEED_FOLLOWERS = Metric("opscore_feed_subscribers", "gauge", "Who follows live e
 FEED_DROPPED = Metric(
     "opscore_feed_drops", "counter", "Followers that were let go because they were too slow."
 )
+LOGS_DROPPED = Metric(
+    "opscore_logs_dropped", "counter", "Log records and spans that found no room in the log store."
+)
+EXPORTED_SPANS = Metric(
+    "opscore_exported_spans", "counter", "Spans that the collector took (OPSCORE_OTLP_ENDPOINT)."
+)
+EXPORT_DROPPED = Metric(
+    "opscore_export_drops",
+    "counter",
+    "Sessions whose spans were not exported: no room, or refused.",
+    ("reason",),
+)
 REQUESTS = Metric(
     "opscore_http_request_seconds",
     "histogram",
@@ -137,6 +149,9 @@ METRICS: tuple[Metric, ...] = (
     COMMITS_FAILED,
     FEED_FOLLOWERS,
     FEED_DROPPED,
+    LOGS_DROPPED,
+    EXPORTED_SPANS,
+    EXPORT_DROPPED,
     REQUESTS,
     BUILD,
 )

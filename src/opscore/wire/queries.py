@@ -128,10 +128,31 @@ class LogStoreState(Output):
     dropped: int
 
 
-class Readiness(Output):
-    """`GET /ready`: whether work is taken, and if not, why. AgentKit being away is no reason.
+class ExportState(Output):
+    """How spans are exported, in `GET /ready`: what is wrong, what waits, what was lost.
 
-    Nor is a checkpoint of the audit that could not be written, nor a log store that is broken.
+    Counted are sessions.
+    """
+
+    endpoint: str
+    problem: str | None
+    waiting: int
+    dropped: int
+
+
+class PartState(Output):
+    """Another part in `GET /ready`: what is wrong with it, and how much waits for it."""
+
+    problem: str | None
+    waiting: int
+
+
+class Readiness(Output):
+    """`GET /ready`: whether work is taken, and if not, why.
+
+    A part that is broken is named, and is no reason: AgentKit that is away, a checkpoint of the
+    audit that could not be written, the log store, the collector of spans, receivers of callbacks,
+    hooks.
     """
 
     ready: bool
@@ -139,3 +160,6 @@ class Readiness(Output):
     agentkit: AgentKitView | msgspec.UnsetType = msgspec.UNSET
     audit: AuditState | msgspec.UnsetType = msgspec.UNSET
     logs: LogStoreState | None = None
+    export: ExportState | msgspec.UnsetType = msgspec.UNSET
+    callbacks: PartState | None = None
+    hooks: PartState | None = None
