@@ -74,9 +74,20 @@ def test_a_port_out_of_range_is_told(port: str) -> None:
         ("--lease-seconds=0.5", "OPSCORE_LEASE_SECONDS"),
         ("--lease-seconds=nan", "OPSCORE_LEASE_SECONDS"),
         ("--payload-limit=10", "OPSCORE_PAYLOAD_LIMIT"),
+        ("--otlp-sample=1.5", "OPSCORE_OTLP_SAMPLE"),
+        ("--otlp-endpoint=ftp://x", "OPSCORE_OTLP_ENDPOINT"),
+        ("--log-file-mib=0", "OPSCORE_LOG_FILE_MIB"),
+        ("--log-file=/nowhere/at/all/ops.log", "OPSCORE_LOG_FILE"),
     ],
 )
 def test_a_bound_out_of_range_is_told(opscore: Command, flag: str, name: str) -> None:
     ran = opscore("serve", "--api-key", KEY, flag)
     assert ran.code == exits.USAGE
     assert name in ran.err
+
+
+def test_headers_that_are_none_are_told_without_them(opscore: Command) -> None:
+    otlp = ["--otlp-endpoint=http://127.0.0.1:1", "--otlp-headers=canary"]
+    ran = opscore("serve", "--api-key", KEY, *otlp)
+    assert (ran.code, "OPSCORE_OTLP_HEADERS" in ran.err) == (exits.USAGE, True)
+    assert "canary" not in ran.err

@@ -11,6 +11,7 @@ import pytest
 from opscore.core.errors import NotFound
 from opscore.core.types import SECOND, ErrorInfo
 from opscore.debugging.spans import Span
+from opscore.engine import traces as traces_module
 from opscore.engine.traces import SessionTrace
 from tests.engine.whole import Whole, Worker, whole
 
@@ -389,7 +390,7 @@ async def test_what_was_spent_by_whom(monkeypatch: pytest.MonkeyPatch) -> None:
         found = {
             by: {name: (one.total.cost_usd, one.wasted.cost_usd) for name, one in groups.items()}
             for by in ("agent", "capability", "day", "workflow")
-            for groups in [await ask(by, since=0)]
+            for groups in [(await ask(by, since=0)).groups]
         }
         assert found == {
             "agent": {"one": (1, 0.5), "two": (0.5, 0)},
@@ -397,9 +398,9 @@ async def test_what_was_spent_by_whom(monkeypatch: pytest.MonkeyPatch) -> None:
             "day": {"2023-11-14": (1.5, 0.5)},
             "workflow": {"t": (1.5, 0.5)},
         }
-        assert not await ask("day", since=w.clock.now() + 1)
-        assert not await ask("day", since=0, namespace="other")
-        (late,) = (await ask("workflow", since=w.clock.now() - SECOND)).values()
+        assert not (await ask("day", since=w.clock.now() + 1)).groups
+        assert not (await ask("day", since=0, namespace="other")).groups
+        (late,) = (await ask("workflow", since=w.clock.now() - SECOND)).groups.values()
         assert late.wasted.attempts == 0
 
 
@@ -450,3 +451,29 @@ async def test_onerror_and_its_children_stand_in_the_trace_of_what_failed() -> N
 def found_failure(history: Any) -> int:
     (seq,) = [event.seq for event in history.items if event.type == "session.failed"]
     return seq
+
+
+async def test_what_was_not_looked_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with whole() as w:
+        await w.apply({"a": ONCE})
+        worker = await w.worker()
+        began = w.engine.store.now()
+        for number in range(1, 4):
+            await w.ops.start("t")
+            w.clock.move(60)
+            await worker.settle((await worker.got(number))[-1], usage=SMALL)
+            await w.calm()
+        debugging = w.engine.debugging
+        assert not (await debugging.slowest(since=began)).truncated
+        assert not (await debugging.usage("day", since=began)).truncated
+        last = await w.engine.store.last_position()
+        monkeypatch.setattr(traces_module, "EVENTS_READ", 6)
+        monkeypatch.setattr(traces_module, "EVENTS_SEARCHED", 6)
+        assert last > 12
+        found = await debugging.usage("day", since=began)
+        assert found.truncated
+        (spent,) = found.groups.values()
+        assert spent.total.attempts < 3
+        assert (await debugging.slowest(since=began)).truncated
+        recent = w.engine.store.now() - 30 * SECOND
+        assert not (await debugging.usage("day", since=recent)).truncated

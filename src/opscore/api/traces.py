@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from opscore.channels.attempts import moment, moment_or_none
 from opscore.core.types import SECOND, Micros
 from opscore.debugging.critical import CriticalPath
@@ -12,7 +10,7 @@ from opscore.debugging.slowest import Quantiles, Slow, Slowest
 from opscore.debugging.spans import Span
 from opscore.debugging.trace import Trace
 from opscore.debugging.usage import Spent, Usage
-from opscore.engine.traces import SessionTrace
+from opscore.engine.traces import SessionTrace, UsageSums
 from opscore.wire.trace import (
     Bottleneck,
     CriticalPathView,
@@ -131,6 +129,7 @@ def slowest_view(found: Slowest) -> SlowestView:
         since=moment(found.since),
         steps=[_slow(one) for one in found.steps],
         targets=[_slow(one) for one in found.capabilities],
+        truncated=found.truncated,
     )
 
 
@@ -156,11 +155,11 @@ def _quantiles(found: Quantiles | None) -> QuantilesView | None:
     )
 
 
-def usage_report(since: Micros, by: str, found: Mapping[str, Spent]) -> UsageReport:
+def usage_report(since: Micros, by: str, found: UsageSums) -> UsageReport:
     """What each group spent."""
     groups = [
         SpentBy(name=name, total=_usage(spent.total), wasted=_usage(spent.wasted))
-        for name, spent in found.items()
+        for name, spent in found.groups.items()
     ]
     groups.sort(key=lambda one: (-one.total.cost_usd, one.name))
-    return UsageReport(since=moment(since), by=by, groups=groups)
+    return UsageReport(since=moment(since), by=by, groups=groups, truncated=found.truncated)

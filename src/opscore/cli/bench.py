@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from opscore.api.loop import run_on_loop
-from opscore.cli.exits import failure
+from opscore.cli.exits import failure, usage
 from opscore.cli.output import Columns, encode, fields, print_json, print_lines, say, table
 from opscore.cli.settings import JsonFlag
 
@@ -29,16 +29,23 @@ def bench(
     quick: Annotated[
         bool, Parameter(negative=(), help="A short run: shows that it works.")
     ] = False,
+    telemetry: Annotated[
+        Literal["off", "metrics", "full"] | None,
+        Parameter(help="With engine: what this much costs, against none, in turns."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure; the machine should be doing nothing else.
 
-    `--json` prints one object, and for `all` one object a line.
+    `--json` prints one object, and for `all` one object a line. `full` exports one trace in ten to a
+    collector on this machine.
     """
+    if telemetry is not None and name != "engine":
+        raise usage("--telemetry goes with engine", "opscore bench engine --telemetry full")
     for one in NAMES if name == "all" else (name,):
         if not as_json:
             say(f"measuring {one} …")
-        figures = _measure(one, quick)
+        figures = _measure(one, quick) if telemetry is None else _costs(quick, telemetry)
         if not as_json:
             print_lines(_view(figures))
         elif name == "all":
@@ -54,6 +61,13 @@ def _measure(name: str, quick: bool) -> Figures:
         raise failure(f"the measurement {name!r} is not part of this installation")
     main = cast("Callable[[bool], Coroutine[Any, Any, Figures]]", import_module(path).main)
     return run_on_loop(main(quick))
+
+
+def _costs(quick: bool, telemetry: Literal["off", "metrics", "full"]) -> Figures:
+    """What telemetry costs the engine."""
+    from opscore.bench.telemetry import main
+
+    return run_on_loop(main(quick, telemetry))
 
 
 def _view(figures: Figures) -> list[str]:

@@ -7,19 +7,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from opscore.cli.output import print_lines, say
-from opscore.cli.serve import LogLevel, Plan, checked_agentkit, rules, start, target
+from opscore.cli.serve import LogLevel, Plan, checked_agentkit, log_to, rules, start, target
 from opscore.cli.settings import (
     DEFAULT_PORT,
     DEFAULT_URL,
     DEV_DATABASE,
+    QUIET,
     AgentKitUrl,
     DatabaseUrl,
-    OtlpEndpoint,
-    OtlpHeaders,
-    OtlpSample,
     OutgoingAllow,
     Port,
     Profile,
+    Telemetry,
     TemplateEnv,
     WebhookSecret,
     WorkflowsDir,
@@ -38,9 +37,7 @@ def dev(
     webhook_secret: WebhookSecret = None,
     agentkit_url: AgentKitUrl = None,
     template_env: TemplateEnv = "",
-    otlp_endpoint: OtlpEndpoint = None,
-    otlp_headers: OtlpHeaders = "",
-    otlp_sample: OtlpSample = 1.0,
+    telemetry: Telemetry = QUIET,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -51,10 +48,9 @@ def dev(
     are saved.
     """
     from opscore.api.settings import ServerSettings
-    from opscore.telemetry.logs import configure
 
     del profile  # read by the settings layer before this function is called
-    configure(log_level)
+    log_to(log_level, None, telemetry)
     settings = ServerSettings(
         host="127.0.0.1",
         port=port,
@@ -70,7 +66,7 @@ def dev(
             workflows_dir,
             outgoing=rules(outgoing_allow, development=True),
             template_env=template_env,
-            export=target(otlp_endpoint, otlp_headers, otlp_sample),
+            export=target(telemetry),
             follow_folder=True,
             ready=_Greeting(url),
         )

@@ -24,6 +24,7 @@ from opscore.cli.settings import (
     DEFAULT_LOG_MIB,
     DEFAULT_PAYLOAD_LIMIT,
     DEFAULT_PORT,
+    QUIET,
     AgentKitUrl,
     ApiKey,
     AuditCheckpoint,
@@ -34,13 +35,11 @@ from opscore.cli.settings import (
     LeaseSeconds,
     LogDays,
     LogMib,
-    OtlpEndpoint,
-    OtlpHeaders,
-    OtlpSample,
     OutgoingAllow,
     PayloadLimit,
     Port,
     Profile,
+    Telemetry,
     TemplateEnv,
     WebhookSecret,
     WorkflowsDir,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from opscore.core.logs import Retention
     from opscore.engine.engine import Engine
     from opscore.outgoing.addresses import Rules
+    from opscore.telemetry.logs import Form, Level
     from opscore.telemetry.otlp.target import Target
 
 LogLevel = Annotated[
@@ -87,9 +87,7 @@ def serve(
     audit_checkpoint: AuditCheckpoint = None,
     log_days: LogDays = DEFAULT_LOG_DAYS,
     log_mib: LogMib = DEFAULT_LOG_MIB,
-    otlp_endpoint: OtlpEndpoint = None,
-    otlp_headers: OtlpHeaders = "",
-    otlp_sample: OtlpSample = 1.0,
+    telemetry: Telemetry = QUIET,
     log_level: LogLevel = "info",
     profile: Profile = None,
 ) -> None:
@@ -110,9 +108,8 @@ def serve(
     _check_bounds("a key's share", key_connections, SHARE_BOUNDS, "(OPSCORE_KEY_CONNECTIONS)")
     retention = _retention(log_days, log_mib)
     from opscore.api.settings import ServerSettings
-    from opscore.telemetry.logs import configure
 
-    configure(log_level, "json")
+    log_to(log_level, "json", telemetry)
     settings = ServerSettings(
         host=host,
         port=port,
@@ -126,8 +123,22 @@ def serve(
     plan = Plan(settings, database_url, workflows_dir, lease_seconds, payload_limit)
     outgoing = rules(outgoing_allow)
     plan = replace(plan, outgoing=outgoing, template_env=template_env, log_retention=retention)
-    plan = replace(plan, export=target(otlp_endpoint, otlp_headers, otlp_sample))
+    plan = replace(plan, export=target(telemetry))
     start(replace(plan, audit_checkpoint=_checked_checkpoint(audit_checkpoint, outgoing)))
+
+
+def log_to(level: Level, form: Form | None, told: Telemetry) -> None:
+    """Set logging up: stderr, and a file if one is named. Raises `Stop` (usage)."""
+    from opscore.telemetry.logs import LogFile, configure
+
+    _check_bounds("the log file", told.log_file_mib, (1, 1_048_576), "MiB (OPSCORE_LOG_FILE_MIB)")
+    _check_bounds("old log files", told.log_files, (1, 1_000), "of them (OPSCORE_LOG_FILES)")
+    path, size = told.log_file, told.log_file_mib * 1024 * 1024
+    try:
+        configure(level, form, None if path is None else LogFile(path, size, told.log_files))
+    except OSError as error:
+        why = f"{path}: {error.strerror or error}"
+        raise usage(why, "name another file with OPSCORE_LOG_FILE") from error
 
 
 def checked_agentkit(url: str | None) -> str | None:
@@ -144,18 +155,18 @@ def checked_agentkit(url: str | None) -> str | None:
     return url
 
 
-def target(endpoint: str | None, headers: str, sample: float) -> Target | None:
+def target(told: Telemetry) -> Target | None:
     """Where spans are exported to, if anywhere. Raises `Stop` (usage)."""
     from opscore.outgoing.addresses import Rules
     from opscore.outgoing.request import OutgoingFailed, checked_url
     from opscore.telemetry.otlp.target import Target, headers_of
 
-    _check_bounds("the sample", sample, (0, 1), "(OPSCORE_OTLP_SAMPLE)")
-    if not endpoint:
+    _check_bounds("the sample", told.otlp_sample, (0, 1), "(OPSCORE_OTLP_SAMPLE)")
+    if not told.otlp_endpoint:
         return None
     try:
-        checked_url(endpoint, Rules(trusted=True))
-        return Target(endpoint, headers_of(headers), sample)
+        checked_url(told.otlp_endpoint, Rules(trusted=True))
+        return Target(told.otlp_endpoint, headers_of(told.otlp_headers), told.otlp_sample)
     except OutgoingFailed as error:
         raise usage(str(error), "see OPSCORE_OTLP_ENDPOINT") from error
     except ValueError as error:

@@ -29,6 +29,8 @@ DEFAULT_KEY_REQUESTS = 10_000
 DEFAULT_KEY_CONNECTIONS = 20_000
 DEFAULT_LOG_DAYS = 14.0
 DEFAULT_LOG_MIB = 2048
+DEFAULT_LOG_FILE_MIB = 50
+DEFAULT_LOG_FILES = 5
 SETTINGS_FILE = "opscore.toml"
 FILE_KEYS = frozenset(
     {
@@ -51,6 +53,9 @@ FILE_KEYS = frozenset(
         "audit_checkpoint",
         "log_days",
         "log_mib",
+        "log_file",
+        "log_file_mib",
+        "log_files",
         "otlp_endpoint",
         "otlp_headers",
         "otlp_sample",
@@ -122,24 +127,6 @@ LogDays = Annotated[
 LogMib = Annotated[
     int, Parameter(env_var="OPSCORE_LOG_MIB", help="How large their store may become, in MiB.")
 ]
-OtlpEndpoint = Annotated[
-    str | None,
-    Parameter(
-        env_var=("OPSCORE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        help="A collector that is sent the spans of sessions that ended (OTLP over HTTP).",
-    ),
-]
-OtlpHeaders = Annotated[
-    str,
-    Parameter(
-        env_var=("OPSCORE_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
-        help="What it is sent as headers, name=value,…; better set in the environment.",
-    ),
-]
-OtlpSample = Annotated[
-    float,
-    Parameter(env_var="OPSCORE_OTLP_SAMPLE", help="The share of traces it is sent, 0 to 1."),
-]
 TemplateEnv = Annotated[
     str,
     Parameter(
@@ -194,6 +181,43 @@ class Common:
         return "json" if self.as_json else self.output
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """Where a server tells of itself, beside standard error and its own stores."""
+
+    log_file: Annotated[
+        Path | None,
+        Parameter(env_var="OPSCORE_LOG_FILE", help="Log into this file as well, as JSON lines."),
+    ] = None
+    log_file_mib: Annotated[
+        int,
+        Parameter(env_var="OPSCORE_LOG_FILE_MIB", help="At this size another is begun, in MiB."),
+    ] = DEFAULT_LOG_FILE_MIB
+    log_files: Annotated[
+        int, Parameter(env_var="OPSCORE_LOG_FILES", help="How many old ones are kept.")
+    ] = DEFAULT_LOG_FILES
+    otlp_endpoint: Annotated[
+        str | None,
+        Parameter(
+            env_var=("OPSCORE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+            help="A collector that is sent the spans of sessions that ended (OTLP over HTTP).",
+        ),
+    ] = None
+    otlp_headers: Annotated[
+        str,
+        Parameter(
+            env_var=("OPSCORE_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+            help="What it is sent as headers, name=value,…; better set in the environment.",
+        ),
+    ] = ""
+    otlp_sample: Annotated[
+        float,
+        Parameter(env_var="OPSCORE_OTLP_SAMPLE", help="The share of traces it is sent, 0 to 1."),
+    ] = 1.0
+
+
+QUIET = Telemetry()
 DEFAULTS = Common()
 """The default of every `common` parameter (one object: cyclopts fills in what is given)."""
 

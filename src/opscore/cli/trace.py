@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from opscore.cli.exits import usage
-from opscore.cli.output import Columns, Row, plain, print_one, table
+from opscore.cli.output import Columns, Row, plain, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common
 from opscore.cli.times import duration
 from opscore.cli.waterfall import show
@@ -61,6 +61,8 @@ async def _slowest(since: str, limit: int, common: Common) -> None:
     async with connect(common) as server:
         found = await server.get("/trace/slowest", since=since, limit=limit)
     print_one(found, _slow_lines, common.format)
+    if found.get("truncated"):
+        say("older events were not looked at: only the newest 20,000 of the server")
 
 
 def _slow_lines(found: Any) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from opscore.cli.output import Columns, plain, print_one, table
+from opscore.cli.output import Columns, plain, print_one, say, table
 from opscore.cli.settings import DEFAULTS, Common
 from opscore.cli.spending import cost
 
@@ -28,6 +28,8 @@ async def usage(
     async with connect(common) as server:
         found = await server.get("/usage", by=by, since=since)
     print_one(found, _lines, common.format)
+    if found.get("truncated"):
+        say("older events were not looked at: only the newest 200,000 of the server")
 
 
 def _lines(found: Any) -> list[str]:

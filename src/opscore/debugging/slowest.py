@@ -61,11 +61,12 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class Slowest:
-    """The slowest first. `since`: the first moment that was looked at."""
+    """The slowest first. `since`: from when on; `truncated`: older ones were not looked at."""
 
     since: Micros
     steps: Sequence[Slow]
     capabilities: Sequence[Slow]
+    truncated: bool = False
 
 
 _ENDS = frozenset({"task.completed", "task.retried", "task.failed", "task.cancelled"})

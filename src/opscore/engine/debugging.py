@@ -19,13 +19,12 @@ from opscore.core.types import (
 )
 from opscore.debugging.slowest import Slowest
 from opscore.debugging.spans import Span
-from opscore.debugging.usage import Spent
 from opscore.engine.audit import ordered
 from opscore.engine.explanations import Explanations, WhyRecord
 from opscore.engine.logs import Forgotten, Logs
 from opscore.engine.operation_log import operation_record, say
 from opscore.engine.records import Paged, SessionRecord, TaskRecord
-from opscore.engine.traces import GroupBy, SessionTrace, Traces
+from opscore.engine.traces import GroupBy, SessionTrace, Traces, UsageSums
 from opscore.engine.writer import Nothing, Writer
 from opscore.store.store import Store
 
@@ -175,7 +174,7 @@ class Debugging:
 
     async def usage(
         self, by: GroupBy, *, since: Micros, namespace: str = DEFAULT_NAMESPACE
-    ) -> dict[str, Spent]:
+    ) -> UsageSums:
         """What attempts told they spent since then, by group; see `Traces.usage`."""
         return await self._traces.usage(namespace, since, by)
 

@@ -15,6 +15,7 @@ from opscore.core.errors import OpsCoreError
 from opscore.core.push import ACCEPTED
 from opscore.engine.audit_trail import CHECKPOINT_SECONDS
 from opscore.engine.clock import Clock, SystemClock, every
+from opscore.engine.exporting import FLUSH_SECONDS
 from opscore.engine.others import ANNOUNCE_SECONDS
 from opscore.engine.repeats import FORGET_SECONDS
 from opscore.engine.rooms import Rooms
@@ -242,7 +243,7 @@ class Engine(Rooms):
             await asyncio.wait(self._spawned)
         await self.keys.write_uses()
         if self.exporting is not None:
-            await self.exporting.close(drain_seconds)
+            await self.exporting.flush(min(drain_seconds, FLUSH_SECONDS))
         self.feed.close()
         self.hooks.close()
         self._stop.set()

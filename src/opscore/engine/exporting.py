@@ -206,10 +206,10 @@ class Exporting:
         least = backoff(POLICY, min(tries, 20), self._chance())
         await self._clock.sleep(max(least, wanted or 0) / SECOND)
 
-    async def close(self, seconds: float) -> None:
-        """Give what waits a moment to leave, unless the collector is down."""
+    async def flush(self, seconds: float) -> None:
+        """Give what waits so much time to leave, unless the collector is down."""
         if self._problem is None and seconds > 0:
-            await self._clock.wait(self._idle, min(seconds, FLUSH_SECONDS))
+            await self._clock.wait(self._idle, seconds)
 
     async def release(self) -> None:
         """Let go of every connection, once `run` has ended."""

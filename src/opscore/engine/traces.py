@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from opscore.core.child_events import ChildCreated
@@ -55,6 +55,14 @@ class SessionTrace:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """What each group spent; `truncated`: older events since then were not looked at."""
+
+    groups: Mapping[str, Spent]
+    truncated: bool
+
+
 class Traces:
     """Draws traces from committed events; holds nothing and changes nothing."""
 
@@ -94,9 +102,10 @@ class Traces:
         """The slowest steps and capabilities since then, by the newest `EVENTS_READ` events."""
         rows = await self._store.recent_work(namespace, since, EVENTS_READ)
         passed = (Passed(*row[:3], row.due is not None, *row[4:]) for row in rows)
-        return slowest(since, passed, limit)
+        found = slowest(since, passed, limit)
+        return replace(found, truncated=await self._is_cut(namespace, since, EVENTS_READ))
 
-    async def usage(self, namespace: str, since: Micros, by: GroupBy) -> dict[str, Spent]:
+    async def usage(self, namespace: str, since: Micros, by: GroupBy) -> UsageSums:
         """What was spent since then, by agent, capability, day (in UTC) or workflow."""
         last, found = await self._store.last_position(), dict[str, Spent]()
         for after in range(max(0, last - EVENTS_SEARCHED), last, PAGE):
@@ -105,7 +114,19 @@ class Traces:
                 spent = spent_by(row.type, row.data)
                 if spent is not None:
                     found.setdefault(self._group(row, by), Spent()).join(spent)
-        return found
+        return UsageSums(found, await self._is_cut(namespace, since, EVENTS_SEARCHED))
+
+    async def _is_cut(self, namespace: str, since: Micros, events: int) -> bool:
+        """Whether something happened since then before the newest so many events of the store.
+
+        Told by the last thing that happened in the namespace before these.
+        """
+        first = await self._store.last_position() - events
+        for until in range(first, max(0, first - EVENTS_READ), -PAGE):
+            older = await self._store.happened(namespace, max(0, until - PAGE), until)
+            if older:
+                return older[-1].at >= since
+        return False
 
     def _group(self, row: UsageRow, by: GroupBy) -> str:
         match by:

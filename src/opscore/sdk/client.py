@@ -14,6 +14,7 @@ from opscore.sdk.audit import Audit
 from opscore.sdk.calls import Calls, body_of, decode
 from opscore.sdk.follow import feed
 from opscore.sdk.keys import Keys
+from opscore.sdk.log_routes import LogRoutes
 from opscore.sdk.routes import Agents, Limits, Sessions, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.schedules import Schedules
@@ -56,6 +57,7 @@ class Client:
         self.limits = Limits(self._calls)
         self.keys = Keys(self._calls)
         self.audit = Audit(self._calls)
+        self.logs = LogRoutes(self._calls, patience)
 
     @classmethod
     def sync(

@@ -17,6 +17,7 @@ from opscore.sdk.approvals import Approvals
 from opscore.sdk.audit import Audit
 from opscore.sdk.client import Client
 from opscore.sdk.keys import Keys
+from opscore.sdk.log_routes import LogRoutes
 from opscore.sdk.routes import Agents, Limits, Sessions, Workflows
 from opscore.sdk.run import Run
 from opscore.sdk.schedules import Schedules
@@ -228,6 +229,13 @@ class SyncAudit(Face[Audit]):
     list = plain(Audit.list)
 
 
+class SyncLogs(Face[LogRoutes]):
+    """`/log`."""
+
+    search = plain(LogRoutes.search)
+    follow = iterated(LogRoutes.follow)
+
+
 class SyncKeys(Face[Keys]):
     """`/key`."""
 
@@ -264,6 +272,7 @@ class SyncClient(Face[Client]):
         self.limits = SyncLimits(client.limits, self.portal)
         self.keys = SyncKeys(client.keys, self.portal)
         self.audit = SyncAudit(client.audit, self.portal)
+        self.logs = SyncLogs(client.logs, self.portal)
 
     @property
     def url(self) -> str:

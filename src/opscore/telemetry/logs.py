@@ -11,6 +11,9 @@ import io
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
@@ -26,10 +29,38 @@ VALUE_LIMIT = 4096
 CLIENTS_FAULT = "Invalid UTF-8 sequence received from client."
 
 
-def configure(level: Level = "info", form: Form | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A file for JSON lines beside stderr: `files` old ones are kept, of `most_bytes` each."""
+
+    path: Path
+    most_bytes: int = 50 * 1024 * 1024
+    files: int = 5
+
+    def handler(self) -> logging.Handler:
+        """The handler of the standard library. Raises OSError when it cannot be written."""
+        return _Rotating(
+            self.path, maxBytes=self.most_bytes, backupCount=self.files, encoding="utf-8"
+        )
+
+
+class _Rotating(RotatingFileHandler):
+    """One that complains once on stderr, not at every line, when its disk is full."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """What goes wrong here must not stop whoever has something to say."""
+        if not self._told:
+            self._told = True
+            sys.stderr.write(f"the log file {self.baseFilename} cannot be written; going on\n")
+
+
+def configure(level: Level = "info", form: Form | None = None, file: LogFile | None = None) -> None:
     """Set logging up for this process; our loggers and those of libraries come out alike.
 
-    Without `form` the console is used on a terminal and JSON elsewhere. May be called again.
+    Without `form` the console is used on a terminal and JSON elsewhere; `file` gets JSON lines as
+    well. May be called again. Raises OSError when the file cannot be written.
     """
     chosen = form or ("console" if sys.stderr.isatty() else "json")
     shared: list[Any] = [
@@ -52,8 +83,13 @@ def configure(level: Level = "info", form: Form | None = None) -> None:
     )
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(_formatter(chosen, shared))
+    handlers: list[logging.Handler] = [stream]
+    if file is not None:
+        rotating = file.handler()
+        rotating.setFormatter(_formatter("json", shared))
+        handlers.append(rotating)
     root = logging.getLogger()
-    root.handlers[:] = [stream]
+    root.handlers[:] = handlers
     root.setLevel(level.upper())
     # The server's library tells each connection and each stop at "info"; we say that ourselves.
     logging.getLogger("uvicorn").setLevel("WARNING")

@@ -143,11 +143,15 @@ class SlowView(Output, omit_defaults=True):
 
 
 class SlowestView(Output):
-    """`GET /trace/slowest`: since when was looked, and the slowest first, each by itself."""
+    """`GET /trace/slowest`: since when was looked, and the slowest first, each by itself.
+
+    `truncated`: there are older events since then that were not looked at.
+    """
 
     since: str
     steps: list[SlowView]
     targets: list[SlowView]
+    truncated: bool = False
 
 
 class SpentBy(SpentView):
@@ -157,8 +161,9 @@ class SpentBy(SpentView):
 
 
 class UsageReport(Output):
-    """`GET /usage`: since when was looked, the dearest first."""
+    """`GET /usage`: since when was looked, the dearest first; `truncated` as in `SlowestView`."""
 
     since: str
     by: str
     groups: list[SpentBy]
+    truncated: bool = False
