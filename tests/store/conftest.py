@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.stores import pytest_generate_tests, store_kind
+
+__all__ = ["pytest_generate_tests", "store_kind"]
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:

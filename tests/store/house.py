@@ -1,15 +1,13 @@
-"""A real writer over a real SQLite file, and the oracle that its rows are held against."""
+"""A real writer over a real store, and the oracle that its rows are held against."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
 from opscore.core import commands as cmd
@@ -28,21 +26,23 @@ from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Command, Writer
 from opscore.expressions import CelExpressions
 from opscore.store.gate_rows import AdmittedRow, GatedRow, GateRows, RateRow
+from opscore.store.postgres import PostgresStore
 from opscore.store.rows import DelayedRow, LeaseRow, SessionRow, StoredEvent, TaskRow, TemplateRow
 from opscore.store.sqlite import SqliteStore
 from opscore.templates import read_template
+from tests import stores
 
 BEGIN = 1_000_000 * SECOND
 EXPRESSIONS = CelExpressions()
 
 
 class House:
-    """Store, writer and clock; `path` may be looked at by other connections."""
+    """Store, writer and clock; `path` names the database, at which others may look."""
 
     def __init__(self, path: Path, kept: int = 200_000) -> None:
         self.path = path
         self.now: Micros = BEGIN
-        self.store = SqliteStore(f"sqlite:///{path}", lambda: self.now)
+        self.store = store_at(path, lambda: self.now)
         self.templates = TemplateCache()
         self.means = Means(SessionCache(kept), self.templates, EXPRESSIONS, 10_000, 15 * SECOND)
         self.published: list[Unit] = []
@@ -86,58 +86,47 @@ class House:
 
     def look(self, statement: str, *given: Any) -> list[tuple[Any, ...]]:
         """What another connection sees."""
-        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            return connection.execute(statement, given).fetchall()
-        finally:
-            connection.close()
+        return stores.look(self.path, statement, *given)
 
     def change(self, statement: str) -> None:
-        """Change the file behind the store's back."""
-        connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(5_000)
-        try:
-            connection.execute(statement)
-        finally:
-            connection.close()
+        """Change the database behind the store's back."""
+        stores.change(self.path, statement)
 
-    @contextmanager
-    def slow_disk(self) -> Generator[None, None, None]:
+    def slow_disk(self) -> AbstractContextManager[None]:
         """Commits begun in the block end after it."""
-        connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(5_000)
-        connection.execute("begin immediate")
-        try:
-            yield
-        finally:
-            connection.execute("rollback")
-            connection.close()
+        return stores.slow_disk(self.path)
 
     @contextmanager
     def held_back(self) -> Generator[None, None, None]:
         """Commits begun in the block wait for its end."""
-        release = threading.Event()
-        taken = self.store._on_writer(release.wait)  # pyright: ignore[reportPrivateUsage]
-        held = asyncio.get_running_loop().create_task(taken)
+        release = asyncio.Event()
+        held = asyncio.get_running_loop().create_task(self._hold(release))
         try:
             yield
         finally:
             release.set()
             assert not held.cancelled()
 
+    async def _hold(self, release: asyncio.Event) -> None:
+        async with self.store._turn:  # pyright: ignore[reportPrivateUsage]
+            await release.wait()
+
     async def decided(self) -> None:
         """Let everything happen that needs no commit."""
-        for _ in range(5):
+        for _ in range(20):
             await self.store.queues()
 
-    def refuse_commits(self) -> None:
-        self.change(
-            "create trigger refuse before insert on events begin "
-            "select raise(abort, 'the disk is full'); end"
-        )
+    def refuse_commits(self, when: str = "before insert on events") -> None:
+        stores.refuse(self.path, when)
 
     def allow_commits(self) -> None:
-        self.change("drop trigger refuse")
+        stores.allow(self.path)
+
+
+def store_at(path: Path, now: Callable[[], Micros]) -> PostgresStore | SqliteStore:
+    """The store of the running test that this path names."""
+    url = stores.at(path)
+    return PostgresStore(url, now) if stores.current == "postgres" else SqliteStore(url, now)
 
 
 @asynccontextmanager

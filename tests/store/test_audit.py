@@ -30,6 +30,8 @@ from opscore.store.examine import examine_audit
 from opscore.store.rows import Changes, Locked, Wants
 from opscore.store.sqlite import SqliteStore
 
+pytestmark = pytest.mark.sqlite
+
 SIZES = (7, 1, 9, 5)
 """How many records each process writes."""
 

@@ -10,7 +10,8 @@ import pytest
 from opscore.core.errors import Unavailable
 from opscore.store import statements as sql
 from opscore.store.rows import Changes, EventRow, Locked, TaskRow, Wants
-from opscore.store.sqlite import SqliteStore
+from opscore.store.store import Store
+from tests.store.house import store_at
 
 DOCUMENTS = (
     b'{ "spaced" : [1 , 2] }',
@@ -30,11 +31,11 @@ def event(session: int, seq: int, data: bytes = b"{}") -> EventRow:
 def task(number: int, document: bytes) -> TaskRow:
     first = (f"tsk_a-{number}", "ses_a", "default", "step", None, 0, "sum", None, document, 1)
     return TaskRow(
-        *first, 50, "completed", 2, 1, 0, "agent", "i\0ü", None, 3, document, '["a","\\u0000"]'
+        *first, 50, "completed", 2, 1, 0, "agent", "iü", None, 3, document, '["a","\\u0000"]'
     )
 
 
-async def commit(store: SqliteStore, changes: Changes) -> None:
+async def commit(store: Store, changes: Changes) -> None:
     await store.transact(Wants(), lambda _: 0, lambda _: _given(_, changes))
 
 
@@ -42,8 +43,8 @@ def _given(_: Locked, changes: Changes) -> Changes:
     return changes
 
 
-async def opened(path: Path) -> SqliteStore:
-    store = SqliteStore(f"sqlite:///{path / 'ops.db'}", lambda: 1)
+async def opened(path: Path) -> Store:
+    store = store_at(path / "ops.db", lambda: 1)
     await store.open()
     return store
 

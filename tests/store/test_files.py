@@ -34,6 +34,8 @@ print("owned", flush=True)
 sys.stdin.read()
 """
 
+pytestmark = pytest.mark.sqlite
+
 VALUE = {"name": "v", "version": "1", "steps": {"a": {"value": 1}}}
 
 

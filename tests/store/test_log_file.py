@@ -16,6 +16,8 @@ from opscore.core.types import SECOND, Micros
 from opscore.store.log_file import LogFile
 from opscore.store.log_words import term
 
+pytestmark = pytest.mark.sqlite
+
 NOW: Micros = 1_700_000_000 * SECOND
 ALL = LogSearch(("default",))
 PLAIN = LogRecord(NOW, "info", "op", "default", "it happened")

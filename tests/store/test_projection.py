@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,13 +28,33 @@ moves = st.tuples(st.sampled_from(SESSIONS), words, st.integers(0, 7))
 groups = st.lists(st.lists(moves, min_size=1, max_size=5), min_size=2, max_size=8)
 
 
-@settings(
+often = settings(
     max_examples=COUNT,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(steps(), inputs, groups, st.booleans(), st.integers(0, 8))
+anything = given(steps(), inputs, groups, st.booleans(), st.integers(0, 8))
+
+
+@pytest.mark.sqlite
+@often
+@anything
 def test_the_rows_follow_from_the_journal(
+    made: dict[str, Any], input: Any, played: list[Any], forgetful: bool, refused: int
+) -> None:
+    _try(made, input, played, forgetful, refused)
+
+
+@pytest.mark.postgres
+@settings(often, max_examples=COUNT // 5)
+@anything
+def test_the_rows_follow_from_the_journal_on_postgres(
+    made: dict[str, Any], input: Any, played: list[Any], forgetful: bool, refused: int
+) -> None:
+    _try(made, input, played, forgetful, refused)
+
+
+def _try(
     made: dict[str, Any], input: Any, played: list[Any], forgetful: bool, refused: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from opscore.core.types import SESSION_ENDED, SessionStatus
 from opscore.engine.requests import AddTemplate, DeleteSession, OnSession
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import TemplateRow, Wants
+from opscore.store.sqlite import SqliteStore
 from tests.core.scene import completed
 from tests.store.house import check, open_house, states
 
@@ -218,9 +219,7 @@ async def test_a_refused_deletion_leaves_the_session(path: Path) -> None:
         await house.start(house.template(ONE), "ses_a", {})
         await house.on("ses_a", CLAIM)
         await house.on("ses_a", DONE)
-        house.change(
-            "create trigger refuse before delete on sessions begin select raise(abort, 'no'); end"
-        )
+        house.refuse_commits("before delete on sessions")
         with pytest.raises(Unavailable):
             await house.writer.submit(DeleteSession("ses_a", "default"))
         house.allow_commits()
@@ -237,8 +236,10 @@ async def test_a_closed_writer_commits_what_it_has_and_takes_no_more(path: Path)
             await house.on("ses_a", CLAIM)
 
 
+@pytest.mark.sqlite
 async def test_who_leaves_does_not_free_the_connection(path: Path) -> None:
     async with open_house(path) as house:
+        assert isinstance(house.store, SqliteStore)
         release = threading.Event()
         leaving = asyncio.get_running_loop().create_task(
             house.store._on_writer(release.wait)  # pyright: ignore[reportPrivateUsage]

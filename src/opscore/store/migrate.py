@@ -37,14 +37,16 @@ def migrate(connection: apsw.Connection) -> None:
 
 
 def _apply(connection: apsw.Connection, number: int) -> None:
-    folder = resources.files("opscore.store") / "sql"
-    script = next(f for f in folder.iterdir() if f.name.startswith(f"{number:03}_")).read_text(
-        encoding="utf-8"
-    )
     with connection:
-        connection.execute(script)
+        connection.execute(script("sql", number))
         connection.execute(f"pragma user_version = {number}")
         connection.execute(f"pragma application_id = {APPLICATION_ID}")
+
+
+def script(folder: str, number: int) -> str:
+    """The text of a numbered migration."""
+    files = (resources.files("opscore.store") / folder).iterdir()
+    return next(f for f in files if f.name.startswith(f"{number:03}_")).read_text(encoding="utf-8")
 
 
 def _has_tables(connection: apsw.Connection) -> bool:

@@ -14,7 +14,7 @@ import apsw
 from opscore.core.errors import Unavailable
 from opscore.core.types import Micros
 from opscore.store import statements as sql
-from opscore.store.audit_rows import ADD_AUDIT, AuditChain
+from opscore.store.audit_rows import ADD_AUDIT, AuditChain, beginning
 from opscore.store.checkpoint import Checkpoints
 from opscore.store.files import PATIENCE, Location, connect, locate, open_writer, own
 from opscore.store.gate_rows import GateChanges
@@ -267,7 +267,7 @@ class SqliteStore(Reads):
         self._put(sql.EXTEND_LEASES, c.extended.items(), sql.EXTEND_LEASES_END)
         self._put(sql.PUT_REQUESTS, c.requests.values(), sql.PUT_REQUESTS_END)
         if c.audit:
-            self._put(ADD_AUDIT, self._audit.rows(self._w, c.audit))
+            self._put(ADD_AUDIT, self._audit.rows(c.audit, lambda: beginning(self._w)))
         if c.requests_before is not None:
             self._w.execute(sql.FORGET_REQUESTS, (c.requests_before,))
         self._delete(sql.REVIVE, c.revived)

@@ -11,24 +11,22 @@ from opscore.core.types import Micros
 COUNTED = 100_000
 """Tasks that wait for their time are counted up to this many."""
 
-_QUEUED = "select queue, count(*) from ready where namespace = ? group by queue"
-_BLOCKED = "select queue, count(*) from gated where namespace = ? group by queue"
 _FIRST = (
     "select t.created_at from ready r join tasks t on t.task_id = r.task_id "
     "where r.namespace = ? and r.queue = ? order by r.place, r.task_id limit 1"
 )
-_RUNNING = (
-    "select coalesce(t.capability, ''), count(*) from leases l "
-    "join tasks t on t.task_id = l.task_id where l.namespace = ? group by 1"
-)
-_SCHEDULED = (
-    f"select coalesce(t.capability, ''), count(*) from (select task_id from delayed limit {COUNTED}) d "
-    "join tasks t on t.task_id = d.task_id where t.namespace = ? group by 1"
-)
-_SESSIONS = (
-    "select status, count(*) from sessions where namespace = ? "
-    "and status in ('waiting', 'processing', 'paused') group by status"
-)
+COUNTS = {
+    "queued": "select queue, count(*) from ready where namespace = ? group by queue",
+    "blocked": "select queue, count(*) from gated where namespace = ? group by queue",
+    "running": "select coalesce(t.capability, ''), count(*) from leases l "
+    "join tasks t on t.task_id = l.task_id where l.namespace = ? group by 1",
+    "scheduled": "select coalesce(t.capability, ''), count(*) from "
+    f"(select task_id from delayed limit {COUNTED}) d "
+    "join tasks t on t.task_id = d.task_id where t.namespace = ? group by 1",
+    "sessions": "select status, count(*) from sessions where namespace = ? "
+    "and status in ('waiting', 'processing', 'paused') group by status",
+}
+"""What is counted in a namespace, by the names of `Workload`."""
 
 
 class Workload(NamedTuple):
@@ -49,20 +47,11 @@ class Workload(NamedTuple):
 
 def read_workload(reader: apsw.Connection, namespace: str) -> Workload:
     """Count; costs what is open, not what there ever was."""
-
-    def counts(statement: str) -> dict[str, int]:
-        return dict(_pairs(reader, statement, (namespace,)))
-
-    queued = counts(_QUEUED)
-    first = {queue: reader.execute(_FIRST, (namespace, queue)).get for queue in queued}
-    return Workload(
-        queued,
-        counts(_BLOCKED),
-        {queue: at for queue, at in first.items() if isinstance(at, int)},
-        counts(_RUNNING),
-        counts(_SCHEDULED),
-        counts(_SESSIONS),
-    )
+    counts = {
+        name: dict(_pairs(reader, statement, (namespace,))) for name, statement in COUNTS.items()
+    }
+    first = {q: reader.execute(_FIRST, (namespace, q)).get for q in counts["queued"]}
+    return Workload(**counts, first={q: at for q, at in first.items() if isinstance(at, int)})
 
 
 def _pairs(
