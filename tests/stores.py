@@ -29,6 +29,7 @@ import pytest
 
 from opscore.store.postgres import PostgresStore
 from opscore.store.postgres_statements import numbered
+from opscore.store.store import Store
 
 T = TypeVar("T")
 SERVER = "OPSCORE_TEST_POSTGRES_URL"
@@ -105,6 +106,11 @@ end $body$"""
 def allow(path: Path) -> None:
     """Let them pass again. The trigger stays: taking it away waits for those who are under way."""
     change(path, "drop trigger refuse" if current == "sqlite" else "delete from refusing")
+
+
+def committing(store: Store) -> bool:
+    """Whether a store that commits by itself, and by no thread of ours, is doing so."""
+    return isinstance(store, PostgresStore) and store._turn.locked()  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager

@@ -8,9 +8,6 @@ import pytest
 import structlog
 
 from tests.engine.house import House, opened
-from tests.stores import pytest_generate_tests, store_kind
-
-__all__ = ["pytest_generate_tests", "store_kind"]
 
 
 @pytest.fixture

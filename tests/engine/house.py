@@ -29,8 +29,10 @@ from opscore.engine.requests import SettleAttempts, StartSessions
 from opscore.engine.unit import Means, Unit
 from opscore.engine.writer import Writer
 from opscore.expressions import CelExpressions
+from opscore.store.postgres import PostgresStore
 from opscore.store.rows import TemplateRow
 from opscore.store.sqlite import SqliteStore
+from tests import stores
 
 TEMPLATE = b'{"name": "one", "version": "1", "steps": {"work": {"capability": "sum", "retry": 1}}}'
 LEASE: Micros = 15 * SECOND
@@ -153,7 +155,9 @@ class House:
 
     def __init__(self, url: str, clock: ManualClock) -> None:
         self.clock = clock
-        self.store = SqliteStore(url, clock.now)
+        url = stores.url(url)
+        on_postgres = stores.current == "postgres"
+        self.store = PostgresStore(url, clock.now) if on_postgres else SqliteStore(url, clock.now)
         self.ids = Ids(clock, Random(7))
         templates = TemplateCache()
         templates.add(TemplateRow("default", "one", "1", "", "digest", TEMPLATE, 1))
@@ -190,7 +194,10 @@ class House:
     async def decided(self) -> None:
         """Let the loop do all it can without a commit's end."""
         for _ in range(20):
-            await asyncio.sleep(0)
+            if self.store.shared is None:
+                await asyncio.sleep(0)
+            else:
+                await self.store.queues()
 
     async def settle(self, attempt: ClaimedAttempt, outcome: str = "completed") -> VerdictRecord:
         report = SettlementReport(attempt.task_id, attempt.attempt, outcome)

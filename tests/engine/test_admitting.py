@@ -9,7 +9,8 @@ import pytest
 
 from opscore.core.errors import Unavailable
 from opscore.core.types import SessionStatus
-from tests.engine.whole import HandClock, Whole, Worker, allow, refuse, until, whole
+from tests.engine.whole import HandClock, Whole, Worker, until, whole
+from tests.stores import allow, refuse
 
 STEPS = {"a": {"capability": "work", "retry": 1}}
 

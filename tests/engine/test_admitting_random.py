@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from opscore.core.errors import Refusal
 from opscore.core.types import SESSION_ENDED, SessionStatus
-from tests.engine.whole import HandClock, Whole, Worker, allow, refuse, whole
+from tests.engine.whole import HandClock, Whole, Worker, whole
+from tests.stores import allow, refuse
 
 LIMITS = {"a": 1, "b": 2}
 WORDS = ("queue", "reject", "cancelOldest")

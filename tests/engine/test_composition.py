@@ -13,7 +13,8 @@ from opscore.core.errors import Conflict, Impossible
 from opscore.core.types import SessionStatus, StepStatus
 from opscore.engine.records import SessionRecord, SessionSummary
 from opscore.store.rows import OutboxRow
-from tests.engine.whole import Whole, allow, refuse, until, whole
+from tests.engine.whole import Whole, until, whole
+from tests.stores import allow, refuse
 
 CHILD = {"work": {"capability": "work", "retry": 1, "with": {"n": "${{ input.n }}"}}}
 OUT = "${{ steps.work.output }}"

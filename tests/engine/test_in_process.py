@@ -15,7 +15,8 @@ from examples import in_process
 from opscore.channels.local import LocalAgent, LocalRetry
 from opscore.core.types import SessionStatus, TaskStatus
 from opscore.engine.tools import TaskRequest
-from tests.engine.whole import Whole, allow, refuse, until, whole
+from tests.engine.whole import Whole, until, whole
+from tests.stores import allow, refuse
 
 WORK = {"a": {"capability": "work", "retry": 1}}
 

@@ -17,6 +17,7 @@ from opscore.engine.lifecycle import AgentDetails
 from opscore.engine.registration import Register
 from opscore.engine.unit import Means, Unit
 from opscore.store.rows import Wants
+from opscore.store.sqlite import SqliteStore
 from tests.engine.house import Ears, House, ManualClock, opened
 
 ADA = Actor("operator", "ada")
@@ -266,7 +267,9 @@ async def test_a_batch_sees_what_the_one_before_it_is_committing(house: House) -
     assert sorted(row.name for row in rows) == ["kit", "new", "old"]
 
 
+@pytest.mark.sqlite
 async def test_what_was_decided_over_a_failed_commit_fails_too(house: House) -> None:
+    assert isinstance(house.store, SqliteStore)
     known = await house.lifecycle.register_agent(AgentDetails("known"))
     writer = house.store._w  # pyright: ignore[reportPrivateUsage]
     pages = writer.execute("pragma max_page_count = 1").get
@@ -314,7 +317,9 @@ async def test_a_command_that_breaks_its_batch_takes_nobody_with_it(house: House
     assert await house.events(registered.agent_id) == ["agent.registered"]
 
 
+@pytest.mark.sqlite
 async def test_a_commit_that_fails_leaves_the_registry_as_it_was(house: House) -> None:
+    assert isinstance(house.store, SqliteStore)
     agent = await house.lifecycle.register_agent(SUMMARIZER)
     before = await house.lifecycle.get_agent(agent.agent_id)
     full = house.store._w.execute("pragma max_page_count = 1")  # pyright: ignore[reportPrivateUsage]

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from opscore.core.types import ErrorInfo, SessionStatus
-from tests.engine.whole import Whole, Worker, allow, refuse, until, whole
+from tests.engine.whole import Whole, Worker, until, whole
+from tests.stores import allow, refuse
 
 
 def limited(key: str = "k", limit: int = 2, **more: Any) -> dict[str, Any]:

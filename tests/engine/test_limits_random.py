@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from opscore.core.errors import OpsCoreError
 from opscore.core.types import SESSION_ENDED, ErrorInfo, SessionStatus
-from tests.engine.whole import HandClock, Whole, Worker, allow, refuse, whole
+from tests.engine.whole import HandClock, Whole, Worker, whole
+from tests.stores import allow, refuse
 
 COUNT = {"quick": 12, "deep": 400}[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
 LIMITS = {"one": 1, "two": 2}

@@ -40,16 +40,16 @@ async def seated(house: House, slots: int, instance: str = "i1") -> Ears:
 @contextmanager
 def refused_commits(house: House) -> Generator[None]:
     """The database takes nothing inside."""
-    write = house.store._write  # pyright: ignore[reportPrivateUsage]
+    commit = house.store._commit  # pyright: ignore[reportPrivateUsage]
 
-    def refuse(c: Changes) -> None:
-        raise OSError("the disk is full")
+    async def refuse(changes: Changes) -> None:
+        raise Unavailable("the disk is full", retry_after=1)
 
-    house.store._write = refuse  # pyright: ignore[reportPrivateUsage]
+    house.store._commit = refuse  # pyright: ignore[reportPrivateUsage]
     try:
         yield
     finally:
-        house.store._write = write  # pyright: ignore[reportPrivateUsage]
+        house.store._commit = commit  # pyright: ignore[reportPrivateUsage]
 
 
 def held(house: House, instance: str = "i1") -> int:

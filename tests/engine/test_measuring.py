@@ -10,7 +10,8 @@ from opscore.core.errors import Unavailable
 from opscore.core.retry import AGENT_LOST
 from opscore.core.state import ErrorInfo
 from opscore.telemetry import measures as m
-from tests.engine.whole import Whole, allow, refuse, until, whole
+from tests.engine.whole import Whole, until, whole
+from tests.stores import allow, refuse
 
 WORK = ("default", "work")
 

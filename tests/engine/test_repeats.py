@@ -14,7 +14,8 @@ from opscore.core.types import SessionStatus
 from opscore.engine.lifecycle import AgentDetails
 from opscore.engine.repeats import CURRENT, FORGET_SECONDS, Once
 from opscore.engine.tools import StartRequest, TaskRequest
-from tests.engine.whole import HandClock, Whole, allow, refuse, whole
+from tests.engine.whole import HandClock, Whole, whole
+from tests.stores import allow, refuse
 
 T = TypeVar("T")
 WORK = {"a": {"capability": "work"}}

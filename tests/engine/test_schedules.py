@@ -11,7 +11,8 @@ import pytest
 from opscore.core.errors import Conflict, Invalid, NotFound
 from opscore.core.types import SessionStatus
 from opscore.engine.records import SessionSummary
-from tests.engine.whole import HandClock, Whole, allow, refuse, whole
+from tests.engine.whole import HandClock, Whole, whole
+from tests.stores import allow, refuse
 
 NOW = {"a": {"value": 1}}
 WAITS = {"a": {"signal": "go"}}

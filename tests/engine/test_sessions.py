@@ -14,7 +14,8 @@ from opscore.core.errors import Conflict, Invalid, NotFound, TooLarge, Unavailab
 from opscore.core.types import SessionStatus, StepStatus, TaskStatus
 from opscore.engine.records import SettlementReport
 from opscore.engine.tools import StartRequest, TaskRequest
-from tests.engine.whole import HandClock, Whole, allow, refuse, until, whole
+from tests.engine.whole import HandClock, Whole, until, whole
+from tests.stores import allow, refuse
 
 WORK = {"a": {"capability": "work"}}
 FAN = {"a": {"capability": "work", "foreach": "${{ input.n }}"}}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from opscore.core.types import SECOND, Micros, SessionStatus
 from opscore.engine.records import EventRecord
-from tests.engine.whole import HandClock, Whole, allow, refuse, whole
+from tests.engine.whole import HandClock, Whole, whole
+from tests.stores import allow, refuse
 
 ASKED = 7
 STEPS = {

@@ -11,7 +11,8 @@ import pytest
 from opscore.core.errors import Conflict, Forbidden, Impossible, Invalid, NotFound, TooLarge
 from opscore.core.types import SECOND, Actor, SessionStatus, StepStatus
 from opscore.engine.records import ApprovalRecord
-from tests.engine.whole import HandClock, Whole, allow, refuse, until, whole
+from tests.engine.whole import HandClock, Whole, until, whole
+from tests.stores import allow, refuse
 
 SHIP = {"approval": {"title": "Ship?", "details": {"n": 1}, "approvers": ["ada", "bob"]}}
 ADA = Actor("operator", "ada")

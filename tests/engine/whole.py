@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from random import Random
 from typing import Any
 
-import apsw
 import msgspec
 
 from opscore.core.types import SECOND, Micros
@@ -17,6 +15,7 @@ from opscore.engine.engine import Engine
 from opscore.engine.lifecycle import AgentDetails, Connection
 from opscore.engine.records import ClaimedAttempt, SessionRecord, SettlementReport
 from opscore.engine.settings import Settings
+from tests import stores
 
 MEMORY = "sqlite:///:memory:"
 
@@ -158,10 +157,12 @@ class Whole:
             await self.calm()
 
     async def calm(self) -> None:
-        """Nothing that was begun is still under way (as far as the store's threads tell)."""
-        for _ in range(8):
+        """Nothing that was begun is still under way (as far as the store tells)."""
+        quiet = 0
+        while quiet < 8:
             await self.engine.store.queues()
             await asyncio.sleep(0)
+            quiet = 0 if stores.committing(self.engine.store) else quiet + 1
 
 
 @asynccontextmanager
@@ -169,25 +170,10 @@ async def whole(
     url: str = MEMORY, *, clock: HandClock | None = None, **settings: Any
 ) -> AsyncGenerator[Whole, None]:
     clock = clock or HandClock()
-    engine = await Engine.open(url, clock=clock, chance=Random(7), settings=Settings(**settings))
+    engine = await Engine.open(
+        stores.url(url), clock=clock, chance=Random(7), settings=Settings(**settings)
+    )
     try:
         yield Whole(engine, clock)
     finally:
         await engine.close(0)
-
-
-def refuse(path: Path, when: str) -> None:
-    """Let commits fail that change a table `when` (`before insert on events`)."""
-    _run(path, f"create trigger refuse {when} begin select raise(abort, 'disk full'); end")
-
-
-def allow(path: Path) -> None:
-    """Let them pass again."""
-    _run(path, "drop trigger refuse")
-
-
-def _run(path: Path, statement: str) -> None:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(5_000)
-    connection.execute(statement)
-    connection.close()

@@ -8,7 +8,7 @@ CLOCK_AND_CHANCE = {
     "src/opscore/engine/rooms.py": "the composition root gives keys the text that nobody can guess",
     "src/opscore/bench/": "it measures time, and gives the engine its chance as the composition root does",
     "src/opscore/api/tracing.py": "it names requests with random ids before the engine is asked",
-    "src/opscore/store/postgres_clock.py": "it measures how far the database's clock is from this machine's",
+    "src/opscore/store/clocks.py": "it measures how far the database's clock is from this machine's",
     "src/opscore/sdk/": "it runs in the agent's process; its time and ids decide nothing in the server",
     "src/opscore/cli/": "it waits for and shows time to a person, outside the engine",
     "src/opscore/demo/": "it waits for and shows time to a person, outside the engine",

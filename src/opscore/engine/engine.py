@@ -21,7 +21,7 @@ from opscore.engine.repeats import FORGET_SECONDS
 from opscore.engine.rooms import Rooms
 from opscore.engine.settings import Settings
 from opscore.outgoing.signing import Signing
-from opscore.store.sqlite import SqliteStore
+from opscore.store.opening import store_of
 from opscore.store.store import Store
 
 PRESENCE_SECONDS = 1.0
@@ -69,11 +69,14 @@ class Engine(Rooms):
     ) -> Engine:
         """Open the store and start working.
 
-        `url`: `sqlite:///FILE` or `sqlite:///:memory:`. Raises StoreRefused with what to do.
+        `url`: `sqlite:///FILE`, `sqlite:///:memory:`, or `postgresql://…` of a database that other
+        servers may use too. `clock`: by which all deadlines are judged; None: by the store's own.
+        Raises StoreRefused with what to do.
         """
-        clock = clock or SystemClock()
-        store = SqliteStore(url, clock.now)
-        return await cls.start(store, clock, chance or random.Random(), settings or Settings())
+        store = store_of(url, clock.now if clock is not None else None)
+        return await cls.start(
+            store, clock or SystemClock(), chance or random.Random(), settings or Settings()
+        )
 
     @classmethod
     async def start(

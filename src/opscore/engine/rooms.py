@@ -49,6 +49,7 @@ from opscore.expressions import CelExpressions
 from opscore.outgoing.request import Outgoing
 from opscore.outgoing.signing import Signing
 from opscore.store.log_file import LogFile
+from opscore.store.opening import logs_beside
 from opscore.store.shared import Told
 from opscore.store.store import Store
 from opscore.telemetry.measures import Measures
@@ -104,7 +105,7 @@ class Rooms:
         self.lifecycle = self._new_lifecycle(ids, registry)
         self.bindings = Bindings(registry)
         self.keys = Keys(store, self._writer, ids.new, lambda: secrets.token_hex(SECRET_BYTES))
-        log_file = LogFile(store.url, f"{id(store):x}")
+        log_file = LogFile(logs_beside(store.url), f"{id(store):x}")
         self.logs = Logs(log_file, store.now, settings.log_retention)
         self._operations = OperationLog(self.logs.put, registry)
         self.shipping = Shipping(self.logs.put, registry)

@@ -20,13 +20,10 @@ def on_postgres(url: str) -> bool:
     return urlsplit(url).scheme in SCHEMES
 
 
-def store_of(
-    url: str, process_time: Callable[[], Micros], now: Callable[[], Micros] | None
-) -> Store:
-    """The store that a URL names, not opened yet.
+def store_of(url: str, now: Callable[[], Micros] | None) -> Store:
+    """The store that a URL names, not opened yet. Raises StoreRefused.
 
-    `now`: the clock that deadlines are judged by, if it is given. Else the store's own: the
-    database's, or for a file, which one process owns, `process_time`. Raises StoreRefused.
+    `now`: the clock that deadlines are judged by; None: the store's own.
     """
     if on_postgres(url):
         return PostgresStore(url, now)
@@ -34,4 +31,12 @@ def store_of(
         raise StoreRefused(
             f"cannot read the database URL {shown(url)!r}: this version knows {KNOWN}"
         )
-    return SqliteStore(url, now or process_time)
+    return SqliteStore(url, now)
+
+
+def logs_beside(url: str) -> str:
+    """The SQLite database beside which a server keeps its log records: the journal's own.
+
+    Servers that share a PostgreSQL database keep theirs in memory, each its own.
+    """
+    return "sqlite:///:memory:" if on_postgres(url) else url

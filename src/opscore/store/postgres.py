@@ -13,7 +13,7 @@ from opscore.core.errors import Unavailable
 from opscore.core.types import Micros
 from opscore.store import postgres_statements as sql
 from opscore.store.audit_rows import POSITION, AuditChain, Beginning
-from opscore.store.postgres_clock import DatabaseClock, monotonic
+from opscore.store.clocks import DatabaseClock, monotonic
 from opscore.store.postgres_connect import (
     FAILED,
     LOST,

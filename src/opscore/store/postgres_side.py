@@ -10,7 +10,7 @@ import structlog
 
 from opscore.core.errors import OpsCoreError
 from opscore.core.types import SECOND
-from opscore.store.postgres_clock import DatabaseClock, monotonic, pause
+from opscore.store.clocks import DatabaseClock, monotonic, pause
 from opscore.store.postgres_connect import FAILED, Connection, Link, at_run_time
 from opscore.store.postgres_tasks import Background
 from opscore.store.postgres_turns import END_IDLE, LOCKS, NOW, Turns, lock_number

@@ -12,7 +12,7 @@ import asyncpg
 
 from opscore.core.errors import Unavailable
 from opscore.core.types import SECOND, Micros
-from opscore.store.postgres_clock import DatabaseClock, monotonic
+from opscore.store.clocks import DatabaseClock, monotonic
 from opscore.store.postgres_connect import FAILED, Connection, Link, Readers, at_run_time
 from opscore.store.postgres_tasks import Background
 from opscore.store.shared import Told

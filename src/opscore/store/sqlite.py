@@ -16,6 +16,7 @@ from opscore.core.types import Micros
 from opscore.store import statements as sql
 from opscore.store.audit_rows import ADD_AUDIT, AuditChain, beginning
 from opscore.store.checkpoint import Checkpoints
+from opscore.store.clocks import process_time
 from opscore.store.files import PATIENCE, Location, connect, locate, open_writer, own
 from opscore.store.gate_rows import GateChanges
 from opscore.store.reads import Reads
@@ -35,13 +36,13 @@ T = TypeVar("T")
 class SqliteStore(Reads):
     """One file (or memory) that this process alone owns.
 
-    `now` is the clock that all deadlines are judged by: start wall time plus monotonic time.
+    `now` is the clock that all deadlines are judged by; None: start wall time plus monotonic time.
     """
 
-    def __init__(self, url: str, now: Callable[[], Micros]) -> None:
+    def __init__(self, url: str, now: Callable[[], Micros] | None = None) -> None:
         self.url = url
         self.shared: Shared | None = None
-        self._now = now
+        self._now = now or process_time()
         self._location: Location = locate(url, f"{id(self):x}")
         self._lock: apsw.Connection | None = None
         self._writer: apsw.Connection | None = None

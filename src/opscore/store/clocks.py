@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from opscore.core.types import SECOND, Micros
 
@@ -17,6 +18,12 @@ from opscore.core.types import SECOND, Micros
 def monotonic() -> Micros:
     """Microseconds by this machine's monotonic clock."""
     return time.monotonic_ns() // 1000
+
+
+def process_time() -> Callable[[], Micros]:
+    """A clock that begins at the wall clock's time and goes on by the monotonic one."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: (offset + time.monotonic_ns()) // 1000
 
 
 async def pause(seconds: float) -> None:
