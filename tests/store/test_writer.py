@@ -114,7 +114,7 @@ async def test_whenever_the_next_batch_comes_it_decides_on_the_truth(
 async def test_a_value_that_the_database_cannot_hold_spoils_one_batch_only(path: Path) -> None:
     async with open_house(path) as house:
         await house.start(house.template(ONE), "ses_a", {})
-        row = TemplateRow("default", "big", "1", "", "", b"", 2**70)
+        row = TemplateRow("default", "big", "1", "", "", b"", 2**63)
 
         @dataclass
         class TooBig:
