@@ -20,6 +20,8 @@ from opscore.core.types import SECOND, ErrorInfo, SessionStatus
 from opscore.engine import logs as logs_module
 from opscore.engine.logs import Logs
 from opscore.engine.operation_log import SESSION_EVENTS, SHOWN
+from opscore.engine.registry import Registry
+from opscore.engine.shipping import Shipping
 from opscore.store.log_file import LogFile
 from opscore.telemetry.log_store import kept
 from opscore.telemetry.logs import configure
@@ -176,7 +178,8 @@ async def test_what_finds_no_room_is_dropped_counted_and_told(
     assert taken == [True] * 9 + [False] * 6
     errors = [logs.put(replace(NOTHING, level="error")) for _ in range(15)]
     assert errors == [True] * 10 + [False] * 5
-    assert logs.put(replace(NOTHING, namespace="other", level="error")) is False
+    theirs = replace(NOTHING, namespace="other", level="error")
+    assert Shipping(logs.put, Registry(), logs.has_room).ship(theirs) is False
     assert (logs.state.dropped, logs.state.waiting) == (12, 20)
     file.goes_on.set()
     page = await logs.search(ALL, cursor=None, limit=500)

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from opscore.bench.burst import burst
 from opscore.bench.common import database, figure, figures, percentile
 from opscore.core.logs import LogRecord, LogSearch
 from opscore.core.types import SECOND, Micros
 from opscore.store.log_file import LogFile
 
 BATCH = 1_000
+BURST = 20_000
+"""Different records of the burst; they come again and again."""
 PAGE = 50
 START: Micros = 1_700_000_000 * SECOND
 STEP: Micros = 10_000
@@ -136,5 +139,6 @@ async def main(quick: bool) -> dict[str, Any]:
             figure("kept", "records/s", count / seconds),
             figure("size", "bytes/record", size / count),
             *(figure(name, "ms (p99)", percentile(times, 0.99)) for name, times in asked.items()),
+            *await burst(quick, list(records(BURST))),
         ],
     )

@@ -35,6 +35,8 @@ CALM_LIMIT = WAITING_LIMIT // 2
 AT_ONCE = 1_000
 GATHER_SECONDS = 0.02
 """How long the first record of a batch waits for others."""
+REST = 4.0
+"""After a batch the thread rests so many times as long as it worked."""
 RETRY_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 KEPT_UP_SECONDS = 2.0
@@ -105,14 +107,23 @@ class Logs:
 
     def put(self, record: LogRecord) -> bool:
         """Keep a record soon; False when there is no room and it is dropped. Never waits."""
-        waiting = len(self._waiting)
-        if waiting >= CALM_LIMIT and (
-            waiting >= WAITING_LIMIT or LEVELS[record.level] < LEVELS["warning"]
-        ):
-            self._drop(record.namespace, 1)
+        if not self.has_room(record):
             return False
         self._add(_bounded(record))
         return True
+
+    def has_room(self, record: LogRecord) -> bool:
+        """Whether a record would be taken now; one that would not is counted as dropped.
+
+        For whoever has work to do before it is put: a burst must cost next to nothing.
+        """
+        waiting = len(self._waiting)
+        if waiting < CALM_LIMIT or (
+            waiting < WAITING_LIMIT and LEVELS[record.level] >= LEVELS["warning"]
+        ):
+            return True
+        self._drop(record.namespace, 1)
+        return False
 
     def put_span(self, span: ReceivedSpan) -> bool:
         """The same for a span that an agent sent; records go first."""
@@ -188,8 +199,8 @@ class Logs:
                 self._done += len(batch)
                 self._kept.notify_all()
             self._tell()
-            # A burst may take half of a processor, not more: the engine needs it.
-            self._stop.wait((self._now() - began) / SECOND)
+            # A burst may take a fifth of a processor, not more: the engine needs it.
+            self._stop.wait((self._now() - began) / SECOND * REST)
 
     def _drops_told(self) -> list[LogRecord]:
         """That records were dropped is a record too."""

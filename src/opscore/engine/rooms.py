@@ -108,7 +108,7 @@ class Rooms:
         log_file = LogFile(logs_beside(store.url), f"{id(store):x}")
         self.logs = Logs(log_file, store.now, settings.log_retention)
         self._operations = OperationLog(self.logs.put, registry)
-        self.shipping = Shipping(self.logs.put, registry)
+        self.shipping = Shipping(self.logs.put, registry, self.logs.has_room)
         self._registry = registry
         self.exporting = self._new_exporting(chance)
         self.debugging = self._debugging()

@@ -16,6 +16,7 @@ class Shipping:
 
     put: Callable[[LogRecord], bool]
     registry: Registry
+    has_room: Callable[[LogRecord], bool]
 
     def ship(self, record: LogRecord) -> bool:
         """Keep an agent's record; False when there is no room for it.
@@ -23,6 +24,8 @@ class Shipping:
         An agent may be named by its id or its name; one that is not registered keeps the word it
         was called by. A task's id tells its session.
         """
+        if not self.has_room(record):
+            return False
         agent_id, name = self._agent(record.namespace, record.agent_id or record.agent)
         session = record.session_id
         if session is None and record.task_id is not None:
