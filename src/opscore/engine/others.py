@@ -23,8 +23,6 @@ from opscore.engine.news import News, read_news
 from opscore.engine.presence import Instance
 from opscore.store.shared import Shared, Told
 
-LOOK_SECONDS = 0.2
-"""How often a server looks for commits that nobody told it of."""
 ANNOUNCE_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
 """After a failure, before the next attempt."""
@@ -80,6 +78,7 @@ class Others:
         self._elsewhere = elsewhere
         self._number = 0
         self._heard = asyncio.Event()
+        self._heard.set()
         self._asking: asyncio.Future[None] | None = None
         self.servers: list[OtherServer] = []
         """Those that were heard of lately."""
@@ -110,7 +109,7 @@ class Others:
         """Follow for ever."""
         self._shared.listen(self._heard.set)
         while True:
-            await self._clock.wait(self._heard, LOOK_SECONDS)
+            await self._heard.wait()
             self._heard.clear()
             asking, self._asking = self._asking, None
             try:
@@ -121,6 +120,7 @@ class Others:
                 log.warning("not_following", error=error.detail)
                 self.problem = error.detail
                 _answer(asking, error)
+                self._heard.set()
                 await self._clock.sleep(PAUSE_SECONDS)
             finally:
                 _answer(asking, Unavailable("the server is stopping", retry_after=1))

@@ -75,7 +75,7 @@ class Shared(Protocol):
         ...
 
     def listen(self, call: Callable[[], None]) -> None:
-        """Let `call` hear, on the loop, that others may have committed. Some such word may be lost."""
+        """Let `call` hear, on the loop, that others may have committed, within moments of it."""
         ...
 
     async def announce(self, data: bytes) -> Sequence[Announced]:
