@@ -167,11 +167,11 @@ class Whole:
 
 @asynccontextmanager
 async def whole(
-    url: str = MEMORY, *, clock: HandClock | None = None, **settings: Any
+    url: str = MEMORY, *, clock: HandClock | None = None, seed: int = 7, **settings: Any
 ) -> AsyncGenerator[Whole, None]:
     clock = clock or HandClock()
     engine = await Engine.open(
-        stores.url(url), clock=clock, chance=Random(7), settings=Settings(**settings)
+        stores.url(url), clock=clock, chance=Random(seed), settings=Settings(**settings)
     )
     try:
         yield Whole(engine, clock)

@@ -120,8 +120,8 @@ class Others:
                 log.warning("not_following", error=error.detail)
                 self.problem = error.detail
                 _answer(asking, error)
-                self._heard.set()
                 await self._clock.sleep(PAUSE_SECONDS)
+                self._heard.set()
             finally:
                 _answer(asking, Unavailable("the server is stopping", retry_after=1))
 

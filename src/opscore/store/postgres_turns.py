@@ -155,22 +155,25 @@ class Turns:
     async def _missed(self, connection: Connection) -> list[Told]:
         """What was committed after the newest commit known."""
         found: list[Told] = []
+        begun = known = self.end.number
         while True:
-            known = found[-1].number if found else self.end.number
             sent = monotonic()
             rows: list[Any] = await connection.fetch(_MISSED, known)
             self._clock.hear(sent, rows[0]["at"], monotonic())
             found += [Told(*row[1:]) for row in rows if row["number"] is not None]
             if len(rows) < AT_ONCE:
                 break
-        if found and found[0].number != self.end.number + 1:
+            known = found[-1].number
+        if found and found[0].number != begun + 1:
             raise Unavailable(
                 "this server was away for so long that what others did meanwhile is forgotten; "
                 "restart it",
             )
         return found
 
-    def _hear(self, told: Sequence[Told]) -> Sequence[Told]:
+    def _hear(self, found: Sequence[Told]) -> Sequence[Told]:
+        """Of what was read, that of which nobody has heard while it was read."""
+        told = [one for one in found if one.number > self.end.number]
         if told:
             self.end.number, self.end.position = told[-1].number, told[-1].last
             self._forget()
@@ -189,14 +192,11 @@ class Turns:
 
     async def told(self) -> Sequence[Told]:
         """See `Shared.told`."""
-        known = self.end.number
-        if self._writing.locked() or self.held:
+        if self.held:
             return ()
         async with self._readers.one() as connection:
             told = await self._missed(connection)
-        if self._writing.locked() or self.held or self.end.number != known:
-            return ()
-        return self._hear(told)
+        return () if self.held else self._hear(told)
 
     async def newest(self) -> int:
         """The number of the newest commit, told or not."""
