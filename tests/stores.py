@@ -117,11 +117,8 @@ def committing(store: Store) -> bool:
 def slow_disk(path: Path) -> Generator[None, None, None]:
     """Commits begun in the block end after it."""
     if current == "postgres":
-        locked = _thread().do(_locked(at(path)))
-        try:
+        with locked(at(path), "commits"):
             yield
-        finally:
-            _thread().do(locked.close())
         return
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(5_000)
@@ -133,9 +130,19 @@ def slow_disk(path: Path) -> Generator[None, None, None]:
         connection.close()
 
 
-async def _locked(url: str) -> Any:
+@contextmanager
+def locked(url: str, table: str) -> Generator[None, None, None]:
+    """Nobody else changes a table of a PostgreSQL database inside."""
+    holding = _thread().do(_locked(url, table))
+    try:
+        yield
+    finally:
+        _thread().do(holding.close())
+
+
+async def _locked(url: str, table: str) -> Any:
     connection = await _connected(url)
-    await connection.execute("begin; lock table commits in exclusive mode")
+    await connection.execute(f"begin; lock table {table} in exclusive mode")
     return connection
 
 
