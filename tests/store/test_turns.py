@@ -156,6 +156,8 @@ async def test_servers_hear_what_the_others_said_of_themselves() -> None:
             (line(a).server, b"a")
         ]
         assert [o.data for o in await line(a).announce(b"a")] == [b"b"]
+        await a.close()
+        assert await line(b).announce(b"b") == [], "who has closed the store is not there"
 
 
 async def test_claims_find_what_others_gave_a_lower_place() -> None:

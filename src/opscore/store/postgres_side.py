@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ _TRIM = (
     f"number < (select number from commits order by number desc limit 1) - {KEPT_COMMITS} "
     f"and at < {NOW} - {KEPT_SECONDS * SECOND}"
 )
+_GONE = "delete from servers where server = $1"
 _ANNOUNCE = (
     f"with mine as (insert into servers (server, at, data) values ($1, {NOW}, $2) "
     "on conflict (server) do update set at = excluded.at, data = excluded.data), "
@@ -74,7 +76,10 @@ class Side:
         self._background.begin(self._again(NOTICE_SECONDS, self._notice))
 
     async def close(self) -> None:
-        """Lead no more; nothing of the background may be left."""
+        """Lead no more, and be gone for the others at once; nothing of the background may be left."""
+        with suppress(*FAILED, OpsCoreError):
+            if self._link.alive:
+                await (await self._link.get()).execute(_GONE, self.server)
         await self._link.close()
 
     @property
