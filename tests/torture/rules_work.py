@@ -12,6 +12,8 @@ from tests.torture.evidence import Database, Event, Evidence, Record
 from tests.torture.folding import ENDED, STEP_ENDED, TASK_ENDED, Session
 
 DEFAULT_ATTEMPTS = 3
+UNDOING_ATTEMPTS = 10
+"""Of the work that undoes a step, unless it says otherwise."""
 
 
 def folded(database: Database) -> dict[str, Session]:
@@ -128,14 +130,15 @@ def _template(database: Database, started: Event) -> Record:
 def _budget(template: Record, data: Mapping[str, Any]) -> int:
     """The bound as the template has it: a number, or `maxAttempts`; over that of `defaults`."""
     step = template["steps"][data["step"]]
-    own = step.get("compensate", {}) if data["member"] < 0 else step
-    for where in (own, template.get("defaults", {})):
+    undoing = data["member"] < 0
+    own = step["compensate"] if undoing else step
+    for where in (own,) if undoing else (own, template.get("defaults", {})):
         retry = where.get("retry")
         if isinstance(retry, int):
             return retry
         if isinstance(retry, dict) and "maxAttempts" in retry:
             return int(retry["maxAttempts"])  # pyright: ignore[reportUnknownArgumentType]
-    return DEFAULT_ATTEMPTS
+    return UNDOING_ATTEMPTS if undoing else DEFAULT_ATTEMPTS
 
 
 def nothing_before_its_time(evidence: Evidence) -> Iterator[str]:

@@ -130,6 +130,14 @@ def too_many_failures(s: Story) -> None:
     s.database.templates["default", "w", "1"] = {"steps": {"work": {"retry": {"maxAttempts": 0}}}}
 
 
+def undone_too_often(s: Story, failures: int = 11) -> None:
+    s.database.templates["default", "w", "1"] = {"steps": {"work": {"compensate": {}}}}
+    s.event("session.started", 30, "ses_b")
+    s.event("task.created", 30, "ses_b", task_id=T2, member=-1)
+    for attempt in range(1, failures + 1):
+        s.event("task.retried", 31, "ses_b", task_id=T2, attempt=attempt)
+
+
 def before_its_time(s: Story) -> None:
     change(s, 4, due=21 * S)
 
@@ -281,7 +289,7 @@ WRONGS: dict[str, list[Wrong]] = {
         *(began_against_its_condition, skipped_for_nothing),
     ],
     "one_completion": [completed_twice, completed_by_the_older],
-    "budget_is_kept": [too_many_failures],
+    "budget_is_kept": [too_many_failures, undone_too_often],
     "nothing_before_its_time": [before_its_time, waited_too_little],
     "concurrency_is_kept": [limited],
     "sessions_are_admitted": [two_admitted, not_admitted],
@@ -321,6 +329,12 @@ def test_a_violation_is_found_by_its_rule(rule: str, wrong: Wrong) -> None:
     evidence = story.evidence
     (found,) = [each for each in RULES if each.__name__ == rule]
     assert [*found(evidence)]
+
+
+def test_undoing_is_tried_more_often_than_doing() -> None:
+    story = clean()
+    undone_too_often(story, failures=10)
+    assert not [v for v in check(story.evidence) if v.rule == "budget_is_kept"]
 
 
 def test_a_limit_that_has_room_is_none_of_its_business() -> None:
