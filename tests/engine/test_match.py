@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -273,3 +274,33 @@ async def _random_walk(moves: list[str]) -> None:
         assert held(house) == 0
         counts = await house.store.counts()
         assert (counts["leases"], counts["ready"]) == (0, 0)
+
+
+async def test_a_new_seat_knows_what_was_claimed_on_the_old_one_meanwhile(house: House) -> None:
+    ears = await seated(house, 1)
+    await house.start()
+    attempt = await ears.given.get()
+    old, newer = house.dispatcher.seat("i1"), Ears()
+    assert old is not None
+    house.dispatcher.sit(replace(old, holding={}, receiver=newer))
+    await house.start()
+    assert held(house) == 1
+    assert newer.given.empty()
+    await house.settle(attempt)
+    assert (await newer.given.get()).task_id != attempt.task_id
+
+
+async def test_a_claim_that_failed_leaves_no_slot_of_a_newer_seat_taken(house: House) -> None:
+    await seated(house, 1)
+    old, newer = house.dispatcher.seat("i1"), Ears()
+    assert old is not None
+    with refused_commits(house):
+        async with house.slow_commit():
+            starting = asyncio.gather(house.start(), return_exceptions=True)
+            await until(lambda: held(house) == 1)
+            house.dispatcher.sit(replace(old, holding={}, receiver=newer))
+            assert held(house) == 1
+        await starting
+    assert held(house) == 0
+    await house.start()
+    await newer.given.get()

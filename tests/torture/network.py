@@ -115,7 +115,7 @@ class Network:
         except Refusal as refusal:
             return Reply(refusal.status, {"code": refusal.code, "detail": refusal.detail})
         except Exception as error:  # noqa: BLE001 - the API answers 500 then
-            if not life.dead:
+            if life.ready:  # nobody asks a server that is stopping, so what it says then is nothing
                 self.crashes.append(repr(error))
             return Reply(500, {"detail": repr(error)})
 

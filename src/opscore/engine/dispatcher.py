@@ -48,9 +48,16 @@ class Dispatcher:
     # -- seats ------------------------------------------------------------------------------
 
     def sit(self, seat: Seat) -> None:
-        """Give an instance a seat; one that it already had is closed."""
+        """Give an instance a seat; one that it already had is closed.
+
+        What batches gave it on that one after the command for this one was decided is its own all the
+        same, and takes slots here.
+        """
         old = self._seats.add(seat)
         if old is not None:
+            if not seat.once:
+                seat.holding = {**old.holding, **seat.holding}
+                self._seats.list(seat)
             old.receiver.close("replaced by a newer connection of the same instance")
         self.nudge()
 

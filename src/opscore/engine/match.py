@@ -156,10 +156,13 @@ class Match:
         self._seats.list(seat)
 
         def undo() -> None:
-            for attempt in attempts:
-                seat.holding.pop(attempt.task_id, None)
+            # The instance may have a newer seat by now, which took over what this one held.
             seat.served = False
-            self._seats.list(seat)
+            for each in (seat, self._seats.get(seat.instance_id) or seat):
+                for attempt in attempts:
+                    if each.holding.get(attempt.task_id) == attempt.attempt:
+                        del each.holding[attempt.task_id]
+                self._seats.list(each)
 
         unit.undone.append(undo)
         unit.after.append(lambda: self._hand_out(seat, attempts))
