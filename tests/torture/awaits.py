@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import opscore
 
 PACKAGE = Path(opscore.__file__).parent
-ROOMS = ("engine", "store", "channels/instance.py")
+ROOMS = ("engine", "store/sqlite.py", "store/reads.py", "channels/instance.py")
 """What the simulation runs of the product that awaits anything."""
 
 
