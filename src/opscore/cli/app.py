@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "debug": ("opscore.cli.debug:app", "Debug bundles: a session in one file."),
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
+    "store": ("opscore.cli.store:app", "The database: move it, back it up, restore it."),
     "audit": ("opscore.cli.audit:app", "The audit: who changed what by order."),
 }
 

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 12
 
 def check_identity(connection: apsw.Connection, where: str) -> None:
     """Read only: raise StoreRefused for another program's file, or a newer version's of this one."""
-    version = _pragma(connection, "user_version")
+    version = schema_of(connection)
     application = _pragma(connection, "application_id")
     if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
         raise StoreRefused(
@@ -32,8 +32,13 @@ def check_identity(connection: apsw.Connection, where: str) -> None:
 
 def migrate(connection: apsw.Connection) -> None:
     """Create or upgrade the schema of a file that `check_identity` let pass."""
-    for number in range(_pragma(connection, "user_version") + 1, SCHEMA_VERSION + 1):
+    for number in range(schema_of(connection) + 1, SCHEMA_VERSION + 1):
         _apply(connection, number)
+
+
+def schema_of(connection: apsw.Connection) -> int:
+    """The newest migration that a file has had; 0: none yet."""
+    return _pragma(connection, "user_version")
 
 
 def _apply(connection: apsw.Connection, number: int) -> None:

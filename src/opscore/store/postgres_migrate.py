@@ -83,7 +83,7 @@ async def _step(connection: Connection, where: str) -> bool:
     await connection.execute("begin")
     try:
         await connection.fetchval(_LOCK, _LOCKED)
-        known = await _known(connection)
+        known = await known_versions(connection)
         _check_versions(known, where)
         number = known.get("schema_version", 0) + 1
         if number <= SCHEMA_VERSION:
@@ -97,7 +97,8 @@ async def _step(connection: Connection, where: str) -> bool:
         raise
 
 
-async def _known(connection: Connection) -> dict[str, int]:
+async def known_versions(connection: Connection) -> dict[str, int]:
+    """What the database says: `schema_version` and `min_version`; nothing when it is not ours yet."""
     if not await connection.fetchval("select to_regclass('opscore_meta') is not null"):
         return {}
     return {row["key"]: int(row["value"]) for row in await connection.fetch(_VERSIONS)}

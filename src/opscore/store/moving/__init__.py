@@ -1,0 +1,1 @@
+"""Moving a whole store: to another database, into a file, and back."""
