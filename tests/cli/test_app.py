@@ -44,6 +44,7 @@ EXISTING = {
     "debug": {"bundle", "open"},
     "key": {"create", "ls", "rotate", "revoke"},
     "audit": {"ls", "verify"},
+    "store": {"copy", "backup", "restore"},
 }
 
 

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "limit": ("opscore.cli.limit:app", "Limits: concurrency and rate keys in use."),
     "key": ("opscore.cli.key:app", "Keys: who may do what."),
     "store": ("opscore.cli.store:app", "The database: move it, back it up, restore it."),
+    "migrate": ("opscore.cli.migrate:migrate", "Bring the database to this version's schema."),
     "audit": ("opscore.cli.audit:app", "The audit: who changed what by order."),
 }
 

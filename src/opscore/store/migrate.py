@@ -54,6 +54,13 @@ def script(folder: str, number: int) -> str:
     return next(f for f in files if f.name.startswith(f"{number:03}_")).read_text(encoding="utf-8")
 
 
+def names_after(folder: str, schema: int) -> tuple[str, ...]:
+    """The migrations that follow one, in order."""
+    files = (resources.files("opscore.store") / folder).iterdir()
+    names = sorted(f.name.removesuffix(".sql") for f in files if f.name.endswith(".sql"))
+    return tuple(name for name in names if int(name[:3]) > schema)
+
+
 def _has_tables(connection: apsw.Connection) -> bool:
     return bool(connection.execute("select 1 from sqlite_schema limit 1").get)
 

@@ -35,6 +35,20 @@ _LOCK = "select pg_advisory_xact_lock($1, hashtext(current_schema()))"
 _LOCKED = 0x4F707342
 
 
+async def examine(connection: Connection, url: str) -> int:
+    """The newest migration that the database has had; 0: none yet. It is only read.
+
+    Raises StoreRefused for one that this program may not use, with what to do.
+    """
+    try:
+        _check(await connection.fetchrow(_ABOUT), connection, shown(url))
+        known = await known_versions(connection)
+    except FAILED as error:
+        raise StoreRefused(f"cannot read {shown(url)}: {error}") from error
+    _check_versions(known, shown(url))
+    return known.get("schema_version", 0)
+
+
 async def prepare(connection: Connection, url: str) -> str:
     """Check that the database can be used, create or upgrade; the schema's name.
 
