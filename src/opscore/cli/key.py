@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -12,12 +11,11 @@ from opscore.cli.exits import usage
 from opscore.cli.inputs import given
 from opscore.cli.output import Columns, print_json, print_lines, print_list, say
 from opscore.cli.settings import DEFAULTS, Common
+from opscore.cli.times import seconds_of
 
 app = noun("key", "Keys: who may do what.")
 
 Scope = Literal["agent:report", "agent:work", "session:start", "session:read", "operate", "admin"]
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", re.ASCII)
-_SIZES = (86_400, 3_600, 60, 1)
 KeyId = Annotated[str, Parameter(help="The key's id, as `key ls` shows it.")]
 
 
@@ -50,7 +48,7 @@ async def create(
         scopes=list(scope),
         agent=agent,
         namespace="*" if everywhere else None,
-        expiresInSeconds=None if expires is None else _seconds("--expires", expires),
+        expiresInSeconds=None if expires is None else seconds_of("--expires", expires),
     )
     async with connect(common) as server:
         made = await server.post("/key", body)
@@ -94,7 +92,7 @@ async def rotate(
     """Give a key a new text and print it; the old one counts for a while longer."""
     from opscore.cli.remote import connect, part
 
-    body = {"overlapSeconds": _seconds("--overlap", overlap)}
+    body = {"overlapSeconds": seconds_of("--overlap", overlap)}
     async with connect(common) as server:
         made = await server.post(f"/key/{part(key)}/rotate", body)
     until = made.get("previousUntil")
@@ -119,12 +117,3 @@ def _hand_over(made: dict[str, Any], common: Common, words: str) -> None:
         return
     say(words, "  this is the only time that its text is shown:")
     print_lines([made["key"]])
-
-
-def _seconds(option: str, text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise usage(f"{option} {text!r} is not a duration", "for example 30s, 1h30m, 24h, 90d")
-    return float(
-        sum(int(number or 0) * size for number, size in zip(match.groups(), _SIZES, strict=True))
-    )

@@ -268,13 +268,34 @@ async def edit(
 
 
 @app.command
-async def rm(session: SessionId, /, *, common: Common = DEFAULTS) -> None:
-    """Delete a finished session with its history."""
+async def rm(
+    session: Annotated[str | None, Parameter(help="The session's id.")] = None,
+    /,
+    *,
+    older_than: Annotated[
+        str | None, Parameter(help="All that ended longer ago than this: 30d, 12h.")
+    ] = None,
+    workflow: Annotated[str | None, Parameter(help="Of those, only of this workflow.")] = None,
+    dry_run: Annotated[bool, Parameter(negative=(), help="Only say which.")] = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Delete a finished session with its history, or all that ended long ago.
+
+    Open ones stay, however old. Each deletion is recorded in the audit.
+    """
+    from opscore.cli.old_sessions import remove_old
     from opscore.cli.remote import connect, part
 
+    if (session is None) == (older_than is None):
+        raise usage("which sessions? Give one id, or --older-than", "opscore session rm ses_…")
+    if older_than is not None:
+        return await remove_old(common, older_than, workflow, dry_run=dry_run)
+    if dry_run or workflow is not None:
+        raise usage("--dry-run and --workflow go with --older-than")
     async with connect(common) as server:
-        await server.delete(f"/session/{part(session)}")
+        await server.delete(f"/session/{part(session or '')}")
     say(f"{session} deleted")
+    return OK
 
 
 async def _control(common: Common, session: str, verb: str, reason: str, words: str) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
+
+from opscore.cli.exits import usage
+
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", re.ASCII)
+_SIZES = (86_400, 3_600, 60, 1)
 
 
 def moment(text: object) -> float:
@@ -46,3 +52,13 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def seconds_of(option: str, text: str) -> float:
+    """The seconds of a duration that an option was given. Raises `Stop` (usage)."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        raise usage(f"{option} {text!r} is not a duration", "for example 30s, 1h30m, 24h, 90d")
+    return float(
+        sum(int(number or 0) * size for number, size in zip(match.groups(), _SIZES, strict=True))
+    )
