@@ -1,6 +1,6 @@
 """The programme of faults: every layer in its dose, and a table of what came of it.
 
-    python -m tests.torture.run --dose ci      what every change has to pass, about seven minutes
+    python -m tests.torture.run --dose ci      minutes on a machine that does nothing else
     python -m tests.torture.run --dose full    hours: `make torture`
 
 What could not be tested on this machine is said loudly, and is no success of that layer.
@@ -36,7 +36,7 @@ class Dose:
 
 
 def ci(day: int) -> Dose:
-    """What every change has to pass; a third of the mutants, another one each day."""
+    """A few minutes; a third of the mutants, another one each day."""
     return Dose(
         ("--seconds", "120", "--least", "300", "--seeds", "1000000", "--jobs", "2"),
         *(day % 3, (200, 30), 15, 2, 2, 2),
