@@ -309,3 +309,21 @@ async def test_an_unavailable_engine_is_503_with_retry_after(
 
 def test_what_is_not_a_refusal_is_internal() -> None:
     assert problem_of(KeyError("x"), "0" * 32).code == "internal"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"agentName": "a\0"},
+        {"agentName": "a", "agentId": "i\0"},
+        {"agentName": "a", "capabilities": ["c\0"]},
+    ],
+)
+async def test_a_word_with_a_nul_is_refused(site: Site, body: dict[str, Any]) -> None:
+    """No column of text in PostgreSQL holds one: it would take a whole commit down with it."""
+    assert_problem(await site.call("POST", "/agent", body), 400, "invalid")
+
+
+async def test_a_report_of_an_id_with_a_nul_is_refused(site: Site) -> None:
+    reply = await site.call("POST", "/agent/a%00b/state", {"state": "idle"})
+    assert_problem(reply, 400, "invalid")

@@ -97,8 +97,9 @@ def terms_of(
 
 def _key(value: Value, expressions: Expressions, scope: Scope) -> str:
     key = json.loads(bytes(expressions.render(value, scope)))
-    if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY:
+    if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or "\0" in key:
         raise ExpressionFailed(
-            f"the key of a limit is text of 1 to {LONGEST_KEY} characters, not {key!r:.80}"
+            f"the key of a limit is text of 1 to {LONGEST_KEY} characters without NUL, "
+            f"not {key!r:.80}"
         )
     return key

@@ -57,13 +57,14 @@ def checked(details: AgentDetails, limit: int, channels: Collection[str]) -> Age
     Raises Invalid with every fault, TooLarge over `limit` bytes of metadata or schemas.
     """
     faults: list[Fault] = []
-    if details.agent_id is not None and not 0 < len(details.agent_id) <= ID_LENGTH:
-        faults.append(Fault("/agentId", f"an id has 1 to {ID_LENGTH} characters"))
-    if not 0 < len(details.agent_name) <= NAME_LENGTH:
-        faults.append(Fault("/agentName", f"a name has 1 to {NAME_LENGTH} characters"))
+    if details.agent_id is not None and not _is_word(details.agent_id, ID_LENGTH):
+        faults.append(Fault("/agentId", f"an id has 1 to {ID_LENGTH} characters, none of them NUL"))
+    if not _is_word(details.agent_name, NAME_LENGTH):
+        message = f"a name has 1 to {NAME_LENGTH} characters, none of them NUL"
+        faults.append(Fault("/agentName", message))
     for at, capability in enumerate(details.capabilities):
-        if not 0 < len(capability) <= NAME_LENGTH:
-            message = f"a capability has 1 to {NAME_LENGTH} characters"
+        if not _is_word(capability, NAME_LENGTH):
+            message = f"a capability has 1 to {NAME_LENGTH} characters, none of them NUL"
             faults.append(Fault(f"/capabilities/{at}", message))
     if details.channel not in channels:
         hint = f"one of {', '.join(sorted(channels))}"
@@ -101,6 +102,11 @@ def checked_changes(
         raise Invalid(str(error)) from error
     content = checked(wanted, limit, channels)
     return {name: getattr(content, name) for name in changes}
+
+
+def _is_word(text: str, most: int) -> bool:
+    """Whether every store can hold it in a column of text."""
+    return 0 < len(text) <= most and "\0" not in text
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -250,7 +250,7 @@ class Lifecycle(BoundSessions):
 
         Raises Invalid for an empty word or details that are no JSON object, TooLarge.
         """
-        if not state.strip() or not agent_id:
+        if not state.strip() or not agent_id or "\0" in agent_id:
             raise Invalid("a report names an agent and a state")
         said = plain(details, "details", self._limit) if details is not None else None
         stored, foreign = await views.trail(self._store, self._registry, namespace, agent_id)

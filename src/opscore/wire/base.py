@@ -6,8 +6,10 @@ from typing import Annotated
 
 import msgspec
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+NO_NUL = r"^[^\u0000]*$"
+"""PostgreSQL's text holds every character but that one."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_NUL)]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_NUL)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Priority = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Labels = dict[str, str]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from opscore.wire.agent import Attempt
-from opscore.wire.base import Problem
+from opscore.wire.base import Id, Problem
 from opscore.wire.task import Settlement, Verdict
 
 
@@ -18,7 +18,7 @@ class FromAgent(msgspec.Struct, rename="camel", kw_only=True, tag_field="type"):
 class Hello(FromAgent, tag="hello"):
     """First message: who I am, and the attempts I still hold; unlisted ones return at once."""
 
-    instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    instance_id: Id
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     holding: list[tuple[str, int]] = []
 
