@@ -30,7 +30,7 @@ async def test_input_reply_error_and_duration_of_every_attempt(site: Site) -> No
     assert (running["seconds"], running["reply"], running["httpStatus"]) == (None, None, None)
     error = {"class": "rate_limited", "message": "later"}
     await site.call("POST", f"/task/{task_id}/fail", {"attempt": 1, "error": error})
-    await site.claim(agent_id, max=1)
+    await site.claim(agent_id, max=1, waitSeconds=30)
     await site.call("POST", f"/task/{task_id}/complete", {"attempt": 2, "output": {"a": 42}})
     first, second = await _attempts(site, task_id)
     assert (first["outcome"], first["error"]["message"]) == ("failed", "later")
